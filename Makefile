@@ -1,0 +1,41 @@
+# Everything is set up from here: `make demo`, `make test`, `make check`, `make bench`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
+
+.PHONY: demo test check bench format clean
+
+demo: $(VENV)/demo.stamp
+	@$(BIN)/python examples/diabetes/demo.py
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest
+
+check: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/bench.stamp
+	$(BIN)/python benchmarks/run.py
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix --exit-zero .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "scoretrace needs Python 3.11 or newer to develop on: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp a set of extras: it is made again when the project's dependencies change.
+$(VENV)/%.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable '.[$(EXTRAS_$*)]'
+	@touch $@
+
+EXTRAS_demo  := demo
+EXTRAS_dev   := dev
+EXTRAS_bench := dev,opentelemetry,opencensus

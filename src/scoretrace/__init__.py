@@ -1,0 +1,87 @@
+"""
+Application Insights telemetry for Azure ML scoring scripts: never cut, never lost, readable on a laptop.
+
+    import scoretrace
+
+    scoretrace.configure()
+
+From here on what the script prints and logs is on disk before the call returns,
+and `scoretrace query "traces | take 10"` reads it back.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scoretrace.errors import (
+        FormatError,
+        MissingExtraError,
+        PayloadChanged,
+        PayloadError,
+        PayloadNotFound,
+        QueryError,
+        QuerySyntaxError,
+        ScoretraceError,
+        ScriptError,
+        SettingsError,
+        SourceError,
+        UnknownNameError,
+        UnsupportedQuery,
+    )
+    from scoretrace.payloads import payload
+    from scoretrace.query import Result, queries, query
+    from scoretrace.scoring import score
+    from scoretrace.telemetry import Telemetry, TelemetryHandler, configure, log, request, request_context
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "FormatError",
+    "MissingExtraError",
+    "PayloadChanged",
+    "PayloadError",
+    "PayloadNotFound",
+    "QueryError",
+    "QuerySyntaxError",
+    "Result",
+    "ScoretraceError",
+    "ScriptError",
+    "SettingsError",
+    "SourceError",
+    "Telemetry",
+    "TelemetryHandler",
+    "UnknownNameError",
+    "UnsupportedQuery",
+    "configure",
+    "log",
+    "payload",
+    "queries",
+    "query",
+    "request",
+    "request_context",
+    "score",
+]
+
+_HOMES = {
+    "payload": "payloads",
+    "Result": "query",
+    "queries": "query",
+    "query": "query",
+    "score": "scoring",
+    **dict.fromkeys(("Telemetry", "TelemetryHandler", "configure", "log", "request", "request_context"), "telemetry"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    # A name is imported when it is first used: a script that logs must not pay for the reader.
+    if name not in __all__:
+        raise AttributeError(f"module 'scoretrace' has no attribute {name!r}")
+    value = getattr(import_module(f"scoretrace.{_HOMES.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

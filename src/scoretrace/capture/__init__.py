@@ -1,0 +1,1 @@
+"""What a script prints, logs, raises and answers, turned into items."""

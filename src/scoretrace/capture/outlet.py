@@ -1,0 +1,29 @@
+"""What capture needs of the steps behind it: the seam at which they are joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from scoretrace.item import Item, Trace
+
+
+class Lane(NamedTuple):
+    """What the fast lane writes with: *base* carries what all lines share, its `item_id` the prefix of the ids."""
+
+    base: Trace
+    next_id: Callable[[], int]
+    append: Callable[[bytes, float], None]
+
+
+class Outlet(Protocol):
+    """Where items go."""
+
+    def send(self, item: Item) -> None:
+        """Take *item*; never raises."""
+
+    def lane(self) -> Lane:
+        """The parts of the fast lane."""
+
+    def failed(self, error: Exception) -> None:
+        """Count an item that could not be made; never raises."""

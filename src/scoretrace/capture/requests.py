@@ -1,0 +1,189 @@
+"""Requests: when each began, how long it took, how it ended, and what belongs to it."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from scoretrace import ticks
+from scoretrace.capture.operation import NONE, OPERATION, Operation, carry
+from scoretrace.capture.thrown import chain
+from scoretrace.capture.values import as_text
+from scoretrace.item import ExceptionItem, Request, summarize
+
+if TYPE_CHECKING:
+    from contextvars import Token
+    from types import TracebackType
+
+    from scoretrace.capture.outlet import Outlet
+
+Run = TypeVar("Run", bound=Callable[..., Any])
+
+# https://www.w3.org/TR/trace-context/: version, trace id, parent id, flags
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
+
+
+class RequestContext:
+    """
+    One request, from entering the context to leaving it.
+
+    Rows made inside carry its operation id. `result_code`, `success`, `name`
+    and the dictionaries may be set while it lasts; what is left alone is 200
+    and success, or 500 and failure where an exception leaves the context. The
+    exception goes on as it would without us, and becomes a row of its own.
+    """
+
+    def __init__(
+        self,
+        outlet: Outlet | None,
+        name: str = "request",
+        *,
+        url: str = "",
+        source: str = "",
+        traceparent: str = "",
+        custom_dimensions: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._outlet = outlet
+        self.name = name
+        self.url = url
+        self.source = source
+        self.result_code = ""
+        self.success: bool | None = None
+        self.custom_dimensions: dict[str, Any] = dict(custom_dimensions or {})
+        self.custom_measurements: dict[str, float] = {}
+        self.id = os.urandom(8).hex()
+        self._caller = OPERATION.get()
+        self.parent_id = self._caller.parent_id
+        self.operation_id = self._caller.id or os.urandom(16).hex()
+        match = _TRACEPARENT.fullmatch(traceparent.strip().lower()) if traceparent else None
+        if match and self._caller is NONE:
+            self.operation_id, self.parent_id = match.groups()
+        self._token: Token[Operation] | None = None
+        self._start = self._timestamp = 0
+
+    def __enter__(self) -> RequestContext:
+        if self._outlet is not None:
+            carry()
+            self._token = OPERATION.set(Operation(self.operation_id, as_text(self.name)[:128], self.id))
+        self._timestamp = ticks.now()
+        self._start = time.perf_counter_ns()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        duration = (time.perf_counter_ns() - self._start) // 100
+        outlet = self._outlet
+        if outlet is None:
+            return
+        try:
+            if error is not None:
+                self.result_code = self.result_code or "500"
+                self._send_exception(outlet, error)
+            self._send(outlet, duration)
+        except Exception as ours:  # noqa: BLE001 - telemetry must not change the answer
+            outlet.failed(ours)
+        finally:
+            self._leave()
+
+    def answer(self, value: Any) -> None:
+        """Take the result code from what a scoring function returned: 200, unless it is a response that says more."""
+        self.result_code = self.result_code or status_of(value)
+
+    def _send(self, outlet: Outlet, duration: int) -> None:
+        code = as_text(self.result_code or "200")
+        success = self.success if self.success is not None else not (code.isdigit() and int(code) >= 400)
+        outlet.send(
+            Request(
+                timestamp=self._timestamp,
+                id=self.id,
+                operation_id=self.operation_id,
+                operation_name=as_text(self.name),
+                operation_parent_id=self.parent_id,
+                name=as_text(self.name),
+                url=as_text(self.url),
+                source=as_text(self.source),
+                result_code=code,
+                success=success,
+                duration=duration,
+                custom_dimensions={as_text(key): as_text(value) for key, value in self.custom_dimensions.items()},
+                custom_measurements={as_text(key): float(value) for key, value in self.custom_measurements.items()},
+            )
+        )
+
+    def _send_exception(self, outlet: Outlet, error: BaseException) -> None:
+        details = chain(error)
+        outlet.send(ExceptionItem(severity_level=3, details=details, **summarize(details)))  # type: ignore[arg-type]
+
+    def _leave(self) -> None:
+        if self._token is not None:
+            try:
+                OPERATION.reset(self._token)
+            except ValueError:  # left in another context than it was entered in, as a generator's may be
+                OPERATION.set(self._caller)
+            self._token = None
+
+
+def timed(run: Run, outlet: Callable[[], Outlet | None], name: str | None = None) -> Run:
+    """*run* as a request each time it is called; a coroutine or generator function stays one."""
+    import inspect
+
+    title = name or getattr(run, "__name__", "run")
+
+    if inspect.iscoroutinefunction(run):
+
+        @functools.wraps(run)
+        async def wrapper(*args: Any, **kwargs: Any) -> Any:
+            with RequestContext(outlet(), title) as context:
+                value = await run(*args, **kwargs)
+                context.answer(value)
+                return value
+
+    elif inspect.isgeneratorfunction(run):
+
+        @functools.wraps(run)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            with RequestContext(outlet(), title):
+                return (yield from run(*args, **kwargs))
+
+    else:
+
+        @functools.wraps(run)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            with RequestContext(outlet(), title) as context:
+                value = run(*args, **kwargs)
+                context.answer(value)
+                return value
+
+    return wrapper  # type: ignore[return-value]
+
+
+def status_of(value: Any) -> str:
+    """
+    The result code of what a scoring function returned.
+
+    A response object has a `status_code`; Flask also takes ``(body, status)``
+    and ``(body, status, headers)``, the status a number or a line.
+
+    >>> status_of([1.5]), status_of(("gone", 404)), status_of(("no", "503 Service Unavailable", {}))
+    ('200', '404', '503')
+    """
+    try:
+        if isinstance(value, tuple):
+            return _code(value[1]) if len(value) in (2, 3) else "200"
+        return _code(getattr(value, "status_code", None))
+    except Exception:  # noqa: BLE001 - somebody else's response object
+        return "200"
+
+
+def _code(status: Any) -> str:
+    if isinstance(status, str):
+        status = status.split(" ", 1)[0]
+        status = int(status) if status.isascii() and status.isdigit() else None
+    if isinstance(status, int) and not isinstance(status, bool) and 100 <= status <= 599:
+        return str(int(status))
+    return "200"

@@ -1,0 +1,81 @@
+"""An exception and all that led to it, one entry per link of the chain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scoretrace.capture.values import as_text, clean
+from scoretrace.item import Frame, Thrown
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+def chain(error: BaseException) -> tuple[Thrown, ...]:
+    """
+    The entries of *error*, outermost first: what it was raised from, or the members of a group, follow it.
+
+    Each entry names the one it led to in `outer_id`, and its parsed stack
+    starts where it was raised.
+    """
+    found: list[Thrown] = []
+    seen: set[int] = set()
+    todo: list[tuple[BaseException, int]] = [(error, 0)]
+    while todo:
+        current, outer = todo.pop(0)
+        if id(current) in seen:  # a chain may be made circular
+            continue
+        seen.add(id(current))
+        number = len(found) + 1
+        found.append(
+            Thrown(
+                id=number,
+                outer_id=outer,
+                type_name=_type_name(type(current)),
+                message=_message(current),
+                parsed_stack=_frames(current.__traceback__),
+            )
+        )
+        todo += [(inner, number) for inner in _causes(current)]
+    return tuple(found)
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    members = getattr(error, "exceptions", None)
+    causes = [member for member in members if isinstance(member, BaseException)] if isinstance(members, tuple) else []
+    if error.__cause__ is not None:
+        causes.append(error.__cause__)
+    elif error.__context__ is not None and not error.__suppress_context__:
+        causes.append(error.__context__)
+    return causes
+
+
+def _type_name(kind: type[BaseException]) -> str:
+    if kind.__module__ in {"builtins", "__main__"}:
+        return kind.__qualname__
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _message(error: BaseException) -> str:
+    notes = getattr(error, "__notes__", None)
+    return "\n".join(map(as_text, [error, *notes] if isinstance(notes, list) else [error]))
+
+
+def _frames(traceback: TracebackType | None) -> tuple[Frame, ...]:
+    places = []
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        module = traceback.tb_frame.f_globals.get("__name__")
+        places.append((code, module, traceback.tb_lineno))
+        traceback = traceback.tb_next
+    places.reverse()  # level 0 is the innermost frame, as in the exports
+    return tuple(
+        Frame(
+            level=level,
+            method=clean(getattr(code, "co_qualname", code.co_name)),  # qualified from Python 3.11 on
+            assembly=clean(module) if isinstance(module, str) else "",
+            file_name=clean(code.co_filename),
+            line=line or 0,
+        )
+        for level, (code, module, line) in enumerate(places)
+    )

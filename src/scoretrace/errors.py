@@ -1,0 +1,87 @@
+"""
+Everything scoretrace raises, in one tree.
+
+    ScoretraceError
+    ├── SettingsError        a setting that cannot work, found when it is given
+    ├── FormatError          bytes that are not a row of the format they were read as
+    ├── PayloadError
+    │   ├── PayloadNotFound  no such item, or an item whose payload was never diverted
+    │   └── PayloadChanged   the stored bytes are not the ones the row points at
+    ├── SourceError          nothing to read where the reader was pointed
+    ├── QueryError           a query that cannot be answered, with line and column where known
+    │   ├── QuerySyntaxError
+    │   ├── UnknownNameError
+    │   └── UnsupportedQuery the local engine would have to guess, so it refuses
+    ├── ScriptError          a scoring script that cannot be run
+    └── MissingExtraError    an optional dependency that is not installed
+
+They reach the developer who configures, reads or queries. A log or print call
+raises none of them.
+"""
+
+from __future__ import annotations
+
+
+class ScoretraceError(Exception):
+    """The root of the tree: catch it to catch everything scoretrace raises."""
+
+
+class SettingsError(ScoretraceError, ValueError):
+    """A setting that cannot work. The message names the setting and the way out."""
+
+
+class FormatError(ScoretraceError, ValueError):
+    """Bytes that are not a row of the format they were read as."""
+
+
+class PayloadError(ScoretraceError):
+    """The original of a diverted payload cannot be given back."""
+
+
+class PayloadNotFound(PayloadError, LookupError):  # noqa: N818 - reads as what happened
+    """No item has this id, or its payload was never diverted, or the blob is gone."""
+
+
+class PayloadChanged(PayloadError):  # noqa: N818 - reads as what happened
+    """The stored bytes do not have the SHA-256 that the row states."""
+
+
+class SourceError(ScoretraceError, LookupError):
+    """There is nothing to read where the reader was pointed."""
+
+
+class QueryError(ScoretraceError):
+    """
+    A query that cannot be answered.
+
+    *line* and *column* count from 1 and are ``None`` where the engine does not
+    say which part of the query it means.
+    """
+
+    def __init__(self, message: str, *, line: int | None = None, column: int | None = None) -> None:
+        self.line = line
+        self.column = column
+        super().__init__(message if line is None else f"line {line}, column {column}: {message}")
+
+
+class QuerySyntaxError(QueryError):
+    """The text is not Kusto Query Language."""
+
+
+class UnknownNameError(QueryError):
+    """The query names a table, column or bundled query that does not exist."""
+
+
+class UnsupportedQuery(QueryError):  # noqa: N818 - reads as what happened
+    """The query is good Kusto, but the local engine cannot answer it truly."""
+
+
+class ScriptError(ScoretraceError):
+    """A scoring script that cannot be imported, or that has no ``run``."""
+
+
+class MissingExtraError(ScoretraceError, ImportError):
+    """An optional dependency is not installed; the message gives the pip command."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an optional dependency: pip install 'scoretrace[{extra}]'")

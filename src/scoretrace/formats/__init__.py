@@ -1,0 +1,1 @@
+"""The layouts that carry telemetry, each a module of pure functions over bytes."""

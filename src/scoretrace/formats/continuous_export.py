@@ -1,0 +1,302 @@
+"""
+The Application Insights continuous export: one JSON object a line.
+
+It is the format of the journal too, so that the file a log call appends to, the
+store that queries read and the blob that Azure would have exported are one and
+the same. Layout: export data model, documentVersion 1.61. Where the export has
+no place for something an item carries (an SDK version, the source of a request,
+the severity of an exception, the id of a page view) it gets a key of its own
+beside the documented ones; readers of the format pass over keys they do not
+know.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import msgspec
+
+from scoretrace import ticks
+from scoretrace.errors import FormatError
+from scoretrace.item import KINDS, Counter, ExceptionItem, Frame, Item, Metric, Thrown, Trace
+from scoretrace.schema import BY_KIND, BY_ROOT, SEVERITIES, Column, Table
+
+DOCUMENT_VERSION = "1.61"
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+Row = dict[str, Any]
+
+
+def encode(item: Item) -> bytes:
+    """
+    The line of *item*, newline included.
+
+    Its strings must be encodable as UTF-8 and its measurements finite, which
+    the capture side sees to.
+    """
+    table = BY_KIND[item.kind]
+    first: Row = {}
+    context: Row = {
+        "data": {
+            "isSynthetic": bool(item.operation_synthetic_source),
+            "samplingRate": 100.0 / item.item_count,
+        },
+        "operation": {},
+    }
+    internal: Row = {"id": item.item_id, "documentVersion": DOCUMENT_VERSION}
+    places = {"root": first, "context": context, "internal": {"data": internal}}
+    for field, path, form in _plan(table):
+        value = getattr(item, field)
+        if value is None or value == "":
+            continue
+        place: Row = places[path[0]]
+        for step in path[1:-1]:
+            place = place.setdefault(step, {})
+        place[path[-1]] = _WRITE[form](value)
+    root: list[Any] = [first]
+    if isinstance(item, ExceptionItem):
+        root = [{**first, "id": "Representative"}, *map(_write_thrown, item.details)]
+    elif isinstance(item, Counter):
+        first[item.counter] = {"value": item.value}
+    elif isinstance(item, Metric):
+        root = []
+    context["custom"] = {
+        "dimensions": [{key: value} for key, value in item.custom_dimensions.items()],
+        "metrics": [_write_metric(item)]
+        if isinstance(item, Metric)
+        else [{key: _aggregate(value)} for key, value in item.custom_measurements.items()],
+    }
+    if root and "count" not in first:
+        first["count"] = item.item_count
+    return _encode({table.root: root, "internal": places["internal"], "context": context}) + b"\n"
+
+
+def decode(line: bytes) -> tuple[Item, ...]:
+    """
+    The items of a line: one, or one for each metric that a metric line carries.
+
+    Keys that are not in the data model are passed over.
+
+    Raises:
+        FormatError: the line is not JSON, or has no root array of a known type.
+    """
+    try:
+        row = _decode(line)
+        table = next(BY_ROOT[key] for key in row if key in BY_ROOT)
+        root = row[table.root]
+        context = _object(row, "context")
+        places = {"root": root[0] if root else {}, "context": context, "internal": _object(row, "internal")}
+        values: Row = {}
+        for field, path, form in _plan(table):
+            value: Any = places[path[0]]
+            for step in path[1:]:
+                value = value.get(step) if isinstance(value, dict) else None
+            if value is not None:
+                values[field] = _READ[form](value)
+        rate = _object(context, "data").get("samplingRate") or 100.0
+        values["item_count"] = int(places["root"].get("count") or max(1, round(100.0 / rate)))
+        custom = _object(context, "custom")
+        values["custom_dimensions"] = {
+            key: value if isinstance(value, str) else _encode(value).decode()
+            for pair in custom.get("dimensions") or ()
+            for key, value in pair.items()
+        }
+        metrics = [entry for pair in custom.get("metrics") or () for entry in pair.items()]
+        if table.kind == "metric":
+            return tuple(Metric(**values, **_read_metric(name, metric)) for name, metric in metrics)
+        values["custom_measurements"] = {name: float(metric["value"]) for name, metric in metrics}
+        if table.kind == "exception":
+            values["details"] = tuple(map(_read_thrown, root[1:]))
+        elif table.kind == "counter":
+            name, reading = next((k, v) for k, v in places["root"].items() if isinstance(v, dict))
+            values |= {"counter": name, "value": float(reading["value"])}
+        return (KINDS[table.kind](**values),)
+    except FormatError:
+        raise
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise FormatError(f"not a JSON object: {error}") from error
+    except (AttributeError, IndexError, KeyError, StopIteration, TypeError, ValueError) as error:
+        raise FormatError(f"not a continuous-export row: {type(error).__name__} {error}") from error
+
+
+class Pieces(NamedTuple):
+    """A trace line cut open where it differs from call to call; see `cut_open`."""
+
+    to_message: bytes
+    to_id: bytes
+    to_time: bytes
+    to_operation: bytes
+    to_end: bytes
+
+
+def cut_open(item: Trace) -> Pieces:
+    """
+    The line of a trace like *item*, in pieces for whoever writes it many times.
+
+    Between the pieces belong the message as JSON, the digits that follow the
+    prefix in `item.item_id`, the time as ISO text, and an `operation`. The
+    pieces come from `encode`, so that the format is defined once.
+    """
+    mark = "\u241f"
+    probe = msgspec.structs.replace(
+        item,
+        message=mark,
+        item_id=item.item_id + mark,
+        timestamp=ticks.NULL_TIME,
+        operation_id=mark,
+        operation_name="",
+        operation_parent_id="",
+    )
+    # Message, id, time and operation come before anything of the caller's own, so the first mark is the right one.
+    to_message, rest = encode(probe).split(_encode(mark), 1)
+    to_id, rest = rest.split(mark.encode(), 1)
+    to_time, rest = rest.split(ticks.to_iso(ticks.NULL_TIME).encode(), 1)
+    to_operation, to_end = rest.split(operation(mark), 1)
+    return Pieces(to_message, to_id, to_time, to_operation, to_end)
+
+
+def operation(operation_id: str, name: str = "", parent_id: str = "") -> bytes:
+    """
+    The value of ``context.operation``.
+
+    >>> operation("4bf9", "POST /score")
+    b'{"id":"4bf9","name":"POST /score"}'
+    """
+    pairs = {"id": operation_id, "name": name, "parentId": parent_id}
+    return _encode({key: value for key, value in pairs.items() if value})
+
+
+def _object(row: Row, key: str) -> Row:
+    value = row.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+@cache
+def _plan(table: Table) -> tuple[tuple[str, tuple[str, ...], str], ...]:
+    """What to write where: attribute, path, form. The special forms are handled by the functions themselves."""
+    return tuple(
+        (column.field, tuple(column.export.split(".")), column.form)
+        for column in table.all_columns
+        if column.export and column.form in _WRITE and not _is_special(column)
+    )
+
+
+def _is_special(column: Column) -> bool:
+    return column.form in {"dimensions", "metrics", "details", "count"}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else _encode(value).decode()
+
+
+def _time(value: str) -> int | None:
+    found = ticks.from_iso(value)
+    return None if found == ticks.NULL_TIME else found
+
+
+def _severity(value: Any) -> int:
+    if isinstance(value, str) and not value.isdigit():
+        return SEVERITIES.index(value.capitalize())
+    return int(value)
+
+
+def _code(value: str) -> Any:
+    # The export writes numbers; a code that a number would change ("007", "Faulted") stays text.
+    return int(value) if value.isascii() and value.isdigit() and str(int(value)) == value and len(value) < 10 else value
+
+
+def _aggregate(value: float) -> Row:
+    number = float(value)
+    return {
+        "value": number,
+        "count": 1.0,
+        "min": number,
+        "max": number,
+        "stdDev": 0.0,
+        "sampledValue": number,
+        "sum": number,
+    }
+
+
+def _single(value: Any) -> Any:
+    return value.get("value") if isinstance(value, dict) else value
+
+
+_WRITE: dict[str, Any] = {
+    "text": str,
+    "time": ticks.to_iso,
+    "severity": lambda value: SEVERITIES[value],
+    "bool": bool,
+    "pass": lambda value: "Pass" if value else "Fail",
+    "code": _code,
+    "duration": _aggregate,
+    "real": _aggregate,
+}
+_READ: dict[str, Any] = {
+    "text": _text,
+    "time": _time,
+    "severity": _severity,
+    "bool": lambda value: value if isinstance(value, bool) else str(value).lower() == "true",
+    "pass": lambda value: value if isinstance(value, bool) else str(value).lower() == "pass",
+    "code": _text,
+    "duration": lambda value: round(_single(value)),
+    "real": lambda value: float(_single(value)),
+}
+
+
+def _write_metric(item: Metric) -> Row:
+    return {
+        item.name: {
+            "value": item.value,
+            "count": float(item.value_count),
+            "min": item.value_min,
+            "max": item.value_max,
+            "stdDev": item.value_std_dev,
+            "sampledValue": item.value,
+            "sum": item.value_sum,
+        }
+    }
+
+
+def _read_metric(name: str, metric: Row) -> Row:
+    value = float(metric["value"])
+    total = metric.get("sum")
+    return {
+        "name": name,
+        "value": value,
+        "value_count": int(metric.get("count") or 1),
+        "value_sum": value if total is None else float(total),
+        "value_min": metric.get("min"),
+        "value_max": metric.get("max"),
+        "value_std_dev": metric.get("stdDev"),
+    }
+
+
+def _write_thrown(thrown: Thrown) -> Row:
+    row: Row = {
+        "parsedStack": list(thrown.parsed_stack),
+        "outerId": str(thrown.outer_id),
+        "id": str(thrown.id),
+        "typeName": thrown.type_name,
+        "message": thrown.message,
+        "hasFullStack": thrown.has_full_stack,
+        "count": 0,
+    }
+    if thrown.stack:
+        row["stack"] = thrown.stack
+    return row
+
+
+def _read_thrown(row: Row) -> Thrown:
+    return Thrown(
+        id=int(row.get("id") or 0),
+        outer_id=int(row.get("outerId") or 0),
+        type_name=row.get("typeName") or "",
+        message=row.get("message") or "",
+        has_full_stack=bool(row.get("hasFullStack", True)),
+        stack=row.get("stack") or "",
+        parsed_stack=tuple(msgspec.convert(row.get("parsedStack") or [], list[Frame], strict=False)),
+    )

@@ -1,0 +1,423 @@
+"""
+Where the steps of writing are joined: capture, guard, journal.
+
+A `Telemetry` is one such line of steps for one home folder. The last that was
+configured is the current one, which `log`, `request` and `request_context` use.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from threading import RLock
+from types import TracebackType
+from typing import Any, TypeVar, overload
+
+import msgspec
+
+from scoretrace import __version__, forks, ticks
+from scoretrace.blobs import FolderBlobs
+from scoretrace.capture import prints, requests
+from scoretrace.capture.handler import RecordHandler
+from scoretrace.capture.operation import OPERATION
+from scoretrace.capture.outlet import Lane
+from scoretrace.capture.requests import RequestContext
+from scoretrace.capture.values import as_json, as_text, clean
+from scoretrace.formats import continuous_export
+from scoretrace.guard import guard
+from scoretrace.item import Ids, Item, Trace
+from scoretrace.journal import Journal
+from scoretrace.schema import BY_KIND
+from scoretrace.settings import Settings, resolve
+
+Run = TypeVar("Run", bound=Callable[..., Any])
+
+_log = logging.getLogger("scoretrace")
+_TICK = 10_000_000
+
+
+class Telemetry:
+    """
+    What `configure` returns: telemetry of one home folder, as long as it is not shut down.
+
+    As a context manager it shuts down at the end.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.blobs = FolderBlobs(settings.home)
+        self.journal = Journal(
+            settings.home,
+            settings.app_folder,
+            segment_bytes=settings.segment_bytes,
+            buffer_bytes=settings.buffer_bytes,
+            keep_seconds=settings.keep_days * 86_400,
+            keep_bytes=settings.keep_bytes,
+        )
+        self._ids = Ids()
+        self._undo: list[Callable[[], None]] = []
+        self._open = True
+        self.configured = False
+        self.after_fork()
+        forks.tell(self)
+        self.journal.recover()
+        self.journal.sweep(time.time())
+        if settings.capture_print and not settings.disabled:
+            prints.tap(self.printed, stderr=settings.capture_stderr)
+            self._undo.append(lambda: prints.untap(self.printed))
+        atexit.register(self._at_exit)
+
+    def after_fork(self) -> None:
+        """Count from nothing: what happened before is in the parent's figures."""
+        self._counts: Counter[str] = Counter()
+        self._first = self._ids.next()
+        self._skipped = 1
+
+    def send(self, item: Item) -> None:
+        """
+        Put *item* on disk, with the context it has not got yet. Never raises.
+
+        An item that is too large is replaced by its stand-in; where its
+        original cannot be stored it stays whole, because nothing may be cut
+        that is not kept.
+        """
+        if self.settings.disabled:
+            return
+        try:
+            item = self._in_context(item)
+            try:
+                guarded = guard(item, self._divert)
+            except (OSError, ValueError) as error:
+                guarded = item
+                self._count("not_diverted", f"an item too large for Application Insights is kept as it is: {error}")
+            timestamp = guarded.timestamp if guarded.timestamp is not None else ticks.now()
+            line = continuous_export.encode(guarded)
+            self.journal.writer(BY_KIND[item.kind].folder).append(line, timestamp / _TICK)
+        except Exception as error:  # noqa: BLE001 - the one place where everything behind capture ends
+            self.failed(error)
+
+    def lane(self) -> Lane:
+        """The parts of the fast lane: see `capture.handler`."""
+        base = Trace(
+            item_id=self._ids.prefix,
+            sdk_version=_SDK,
+            cloud_role_name=self.settings.service,
+            cloud_role_instance=self.settings.instance,
+            application_version=self.settings.version,
+        )
+        return Lane(base, self._ids.next, self.journal.writer("Messages").append)
+
+    def failed(self, error: Exception) -> None:
+        """Count an item that could not be made or written; say so the first time. Never raises."""
+        self._count("error", f"a telemetry item was lost: {type(error).__name__}: {as_text(error)}")
+
+    def printed(self, stream: str, text: str) -> None:
+        """Record a print, in the shape that the classic scoring images gave it. Never raises."""
+        try:
+            self.send(Trace(message=stream, severity_level=1, custom_dimensions={"Contents": clean(text)}))
+        except Exception as error:  # noqa: BLE001 - print must not raise
+            self.failed(error)
+
+    def log(self, obj: Any = None, **fields: Any) -> None:
+        """One structured trace; see `scoretrace.log`."""
+        try:
+            values = {**obj, **fields} if isinstance(obj, Mapping) else fields
+            dimensions = {as_text(name): as_text(value) for name, value in values.items()}
+            message = as_text(obj) if isinstance(obj, str) else as_json(obj)
+            if obj is None or isinstance(obj, Mapping):
+                message = ", ".join(dimensions)
+            self.send(Trace(message=message, severity_level=1, custom_dimensions=dimensions))
+        except Exception as error:  # noqa: BLE001 - telemetry must not break score.py
+            self.failed(error)
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """
+        Write what waits: unfinished lines of a stream, and what the disk refused. Says whether nothing waits any more.
+
+        *timeout* is in seconds. Only a disk that refuses makes it wait.
+        """
+        prints.finish()
+        end = time.monotonic() + timeout
+        while not self.journal.flush():
+            if time.monotonic() >= end:
+                return False
+            time.sleep(min(0.05, timeout))
+        return True
+
+    def install(self, handler: RecordHandler) -> None:
+        """Add *handler* to the root logger, and keep it there through `logging.basicConfig`; see `configure`."""
+        self.configured = True
+        root = logging.getLogger()
+        if any(isinstance(other, TelemetryHandler) and other.telemetry is self for other in root.handlers):
+            return
+        handler.stand_in()
+        level = root.level
+        if level > self.settings.level:
+            root.setLevel(self.settings.level)
+            self._undo.append(lambda: root.setLevel(level) if root.level == self.settings.level else None)
+        root.addHandler(handler)
+        self._undo.append(lambda: root.removeHandler(handler))
+        real = logging.basicConfig
+
+        def basic_config(**kwargs: Any) -> None:
+            # It does nothing where the root logger has a handler, and with force=True it would close ours.
+            ours = handler in root.handlers
+            if ours:
+                root.removeHandler(handler)
+            try:
+                real(**kwargs)
+            finally:
+                if ours:
+                    root.addHandler(handler)
+
+        def undo() -> None:
+            if logging.basicConfig is basic_config:
+                logging.basicConfig = real
+
+        logging.basicConfig = functools.wraps(real)(basic_config)
+        self._undo.append(undo)
+
+    def shutdown(self) -> None:
+        """Undo what was installed, write what waits, and close the files. Calling it again does nothing."""
+        global _current  # noqa: PLW0603 - the current telemetry is the process's
+        if not self._open:
+            return
+        self._open = False
+        self._at_exit()
+        atexit.unregister(self._at_exit)
+        while self._undo:
+            self._undo.pop()()
+        with _lock:
+            _known.pop(self.settings, None)
+            if _current is self:
+                _current = None
+
+    def _at_exit(self) -> None:
+        # What is installed stays: a later exit handler may still log, and the journal opens again for it.
+        self.flush(timeout=0)
+        self.journal.close()
+
+    def stats(self) -> dict[str, Any]:
+        """
+        What happened since the start of this process.
+
+        ``items`` that were made, how many were ``diverted`` (their payload is
+        in blob storage), how many are ``buffered`` in memory because the disk
+        refuses, how many were ``lost`` by reason, ``not_diverted`` where the
+        payload could not be stored and the row was kept whole, and
+        ``set_aside``: torn lines that earlier processes left.
+        """
+        made = self._ids.next() - self._first - self._skipped
+        self._skipped += 1
+        lost = dict(self.journal.lost)
+        if self._counts["error"]:
+            lost["error"] = self._counts["error"]
+        return {
+            "items": made,
+            "diverted": self._counts["diverted"],
+            "not_diverted": self._counts["not_diverted"],
+            "buffered": self.journal.buffered,
+            "set_aside": self.journal.set_aside,
+            "lost": lost,
+        }
+
+    def __enter__(self) -> Telemetry:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.shutdown()
+
+    def _in_context(self, item: Item) -> Item:
+        context: dict[str, Any] = {
+            "item_id": item.item_id or f"{self._ids.prefix}{self._ids.next()}",
+            "timestamp": ticks.now() if item.timestamp is None else item.timestamp,
+            "sdk_version": item.sdk_version or _SDK,
+            "cloud_role_name": item.cloud_role_name or self.settings.service,
+            "cloud_role_instance": item.cloud_role_instance or self.settings.instance,
+            "application_version": item.application_version or self.settings.version,
+        }
+        if not item.operation_id:
+            operation = OPERATION.get()
+            if operation.id:
+                context |= {
+                    "operation_id": operation.id,
+                    "operation_name": operation.name,
+                    "operation_parent_id": operation.parent_id,
+                }
+        return msgspec.structs.replace(item, **context)
+
+    def _divert(self, sha256: str, data: bytes) -> str:
+        day = time.strftime("%Y/%m/%d", time.gmtime())
+        name = f"modeldata/{self.settings.model_folder}/overflow/{day}/{sha256}.json"
+        self.blobs.put(name, data)
+        self._counts["diverted"] += 1
+        return name
+
+    def _count(self, what: str, message: str) -> None:
+        self._counts[what] += 1
+        if self._counts[what] == 1:
+            with contextlib.suppress(Exception):
+                _log.warning("%s (further ones are only counted)", message)
+
+
+_SDK = f"scoretrace:{__version__}"
+_lock = RLock()
+_known: dict[Settings, Telemetry] = {}
+_current: Telemetry | None = None
+
+
+def telemetry_for(settings: Settings) -> Telemetry:
+    """The telemetry of *settings*: one a process, however many handlers ask for it."""
+    global _current  # noqa: PLW0603 - the current telemetry is the process's
+    with _lock:
+        if settings not in _known:
+            _known[settings] = Telemetry(settings)
+        _current = _known[settings]
+        return _current
+
+
+def current() -> Telemetry | None:
+    """The telemetry that was configured last, or None."""
+    return _current
+
+
+class TelemetryHandler(RecordHandler):
+    """
+    A `logging.Handler` that turns records into telemetry: traces, and exceptions where there is `exc_info`.
+
+    It takes the same keywords as `configure` and reads the same environment, so
+    that a `logging.json` is enough to switch it on:
+
+        {"version": 1,
+         "handlers": {"telemetry": {"class": "scoretrace.TelemetryHandler"}},
+         "root": {"handlers": ["telemetry"], "level": "INFO"}}
+
+    Raises:
+        SettingsError: a setting cannot work.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        resolved = resolve(settings)
+        self.telemetry = telemetry_for(resolved)
+        super().__init__(self.telemetry, level=resolved.level, exclude=resolved.exclude)
+        if resolved.disabled:
+            self.addFilter(lambda _record: False)
+
+
+def configure(
+    *,
+    connection_string: str | None = None,
+    home: str | os.PathLike[str] | None = None,
+    service: str | None = None,
+    model: str | None = None,
+    level: int | str | None = None,
+    capture_print: bool | None = None,
+    **more: Any,
+) -> Telemetry:
+    """
+    Start: log records of *level* and above, and prints, become items on disk below *home*.
+
+    A handler goes to the root logger, whose level is lowered to *level* if it
+    is higher. What the script does with logging afterwards still works:
+    `logging.basicConfig` configures as if the handler were not there, and
+    warnings that no other handler shows still reach stderr. Further keywords
+    and the environment names are in the README's table of settings.
+
+    Calling it again with the same settings returns the same telemetry; with
+    others, it shuts down the one before.
+
+    Raises:
+        SettingsError: a setting is unknown or cannot work.
+    """
+    given = {
+        "connection_string": connection_string,
+        "home": home,
+        "service": service,
+        "model": model,
+        "level": level,
+        "capture_print": capture_print,
+        **more,
+    }
+    with _lock:
+        settings = resolve(given)
+        for other in list(_known.values()):
+            if other.configured and other.settings != settings:
+                other.shutdown()
+        telemetry = telemetry_for(settings)
+        if not telemetry.configured:
+            telemetry.install(TelemetryHandler(**given))
+        return telemetry
+
+
+def log(obj: Any = None, /, **fields: Any) -> None:
+    """
+    Record one structured trace: the fields, and those of *obj* if it is a mapping, become custom dimensions.
+
+    Containers become JSON text there, so that
+    ``parse_json(tostring(customDimensions.input))`` reads them in Kusto. The
+    message is *obj* if it is text, its JSON if it is some other value, and else
+    the names of the fields. Never raises; without a `configure` before it,
+    nothing is recorded.
+    """
+    telemetry = _wanted()
+    if telemetry is not None:
+        telemetry.log(obj, **fields)
+
+
+@overload
+def request(run: Run, /) -> Run: ...
+@overload
+def request(*, name: str | None = None) -> Callable[[Run], Run]: ...
+def request(run: Any = None, /, *, name: str | None = None) -> Any:
+    """
+    Time each call of *run* as a request named after it, and give all that happens inside the same operation id.
+
+    The result code is 200, the `status_code` of a response object, the second
+    part of a ``(body, status)`` tuple, or 500 when *run* raises; the exception
+    goes on and becomes a row of its own.
+
+        @scoretrace.request
+        def run(raw_data): ...
+    """
+    if run is None:
+        return lambda function: requests.timed(function, _wanted, name)
+    return requests.timed(run, _wanted, name)
+
+
+def request_context(
+    name: str = "request",
+    *,
+    url: str = "",
+    source: str = "",
+    traceparent: str = "",
+    custom_dimensions: Mapping[str, Any] | None = None,
+) -> RequestContext:
+    """
+    The same for a block of code: ``with request_context("score") as context: ...``.
+
+    *traceparent* is the W3C header of the caller; one that is malformed is
+    ignored. Inside, `context.result_code`, `context.success` and
+    `context.custom_dimensions` may be set.
+    """
+    return RequestContext(
+        _wanted(), name, url=url, source=source, traceparent=traceparent, custom_dimensions=custom_dimensions
+    )
+
+
+_warned = False
+
+
+def _wanted() -> Telemetry | None:
+    global _warned  # noqa: PLW0603 - said once a process
+    if _current is None and not _warned:
+        _warned = True
+        _log.warning("nothing is recorded before scoretrace.configure() or a TelemetryHandler")
+    return _current
