@@ -12,7 +12,6 @@ characters there; the service is .NET, so a character is a UTF-16 unit here.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -90,6 +89,8 @@ def guard(item: Item, put: Put, *, limit: int = LIMIT) -> Item:
     room = limit - MARGIN
     if _fits(item, room):
         return item
+    import hashlib  # here, because most processes never divert anything and OpenSSL takes its time to load
+
     texts = _texts(item)
     cuts, small = _shorten(item, texts, room - _MARKS_SIZE)
     only = next(iter(cuts)) if len(cuts) == 1 and small is None else None
@@ -237,6 +238,8 @@ def _name(name: str, taken: dict[str, Any]) -> str:
     """*name* within its limit, told from others that begin alike by a piece of its hash."""
     if units(name) <= NAME_LIMIT and name not in taken:
         return name
+    import hashlib
+
     return f"{name[: NAME_LIMIT // 2]}…{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 

@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from threading import RLock
 
-from scoretrace import forks, retention
+from scoretrace import forks
 from scoretrace.locks import try_lock
 
 SEGMENT_BYTES = 64 * 1024 * 1024
@@ -77,6 +77,10 @@ class Writer:
             reason = "the disk took only a part of a line"
         except OSError as error:
             reason = str(error)
+        self.refused(line, reason)
+
+    def refused(self, line: bytes, reason: str) -> None:
+        """Keep a *line* that the disk did not take. Never raises."""
         self.journal.refused(self, line, reason)
 
 
@@ -226,6 +230,8 @@ class Journal:
         if self.keep_seconds == self.keep_bytes == float("inf"):
             return
         stamp = self.home / "state" / "swept"
+        from scoretrace import retention
+
         with suppress(OSError):
             if stamp.exists() and stamp.stat().st_mtime > now - 3600:
                 return

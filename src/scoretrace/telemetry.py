@@ -21,7 +21,7 @@ from typing import Any, TypeVar, overload
 
 import msgspec
 
-from scoretrace import __version__, forks, ticks
+from scoretrace import forks, ticks
 from scoretrace.blobs import FolderBlobs
 from scoretrace.capture import prints, requests
 from scoretrace.capture.handler import RecordHandler
@@ -106,12 +106,11 @@ class Telemetry:
         """The parts of the fast lane: see `capture.handler`."""
         base = Trace(
             item_id=self._ids.prefix,
-            sdk_version=_SDK,
             cloud_role_name=self.settings.service,
             cloud_role_instance=self.settings.instance,
             application_version=self.settings.version,
         )
-        return Lane(base, self._ids.next, self.journal.writer("Messages").append)
+        return Lane(base, self._ids.next, self.journal.writer("Messages"))
 
     def failed(self, error: Exception) -> None:
         """Count an item that could not be made or written; say so the first time. Never raises."""
@@ -239,7 +238,6 @@ class Telemetry:
         context: dict[str, Any] = {
             "item_id": item.item_id or f"{self._ids.prefix}{self._ids.next()}",
             "timestamp": ticks.now() if item.timestamp is None else item.timestamp,
-            "sdk_version": item.sdk_version or _SDK,
             "cloud_role_name": item.cloud_role_name or self.settings.service,
             "cloud_role_instance": item.cloud_role_instance or self.settings.instance,
             "application_version": item.application_version or self.settings.version,
@@ -268,7 +266,6 @@ class Telemetry:
                 _log.warning("%s (further ones are only counted)", message)
 
 
-_SDK = f"scoretrace:{__version__}"
 _lock = RLock()
 _known: dict[Settings, Telemetry] = {}
 _current: Telemetry | None = None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -22,16 +23,25 @@ from scoretrace.capture.operation import OPERATION
 from scoretrace.capture.outlet import Outlet
 from scoretrace.capture.thrown import chain
 from scoretrace.capture.values import as_json, as_text, clean
-from scoretrace.formats.continuous_export import Pieces, cut_open
+from scoretrace.formats.continuous_export import Pieces, add_dimensions, cut_open
 from scoretrace.item import ExceptionItem, Item, Trace, summarize
 
 _BLANK = logging.LogRecord("", logging.INFO, "", 0, "", (), None).__dict__
-_OWN = frozenset(_BLANK) | {"message", "asctime", "taskName", "custom_dimensions", "custom_measurements"}
+_STANDARD = frozenset(_BLANK) | {"message", "asctime", "taskName"}
+_IDIOMS = frozenset({"custom_dimensions", "custom_measurements"})
 _PLAIN = len(_BLANK)
 _SITES = 4_096  # call sites remembered; a program that makes up logger names must not grow without end
+_SITE_TEXT = 2_048  # characters of path, function and logger name; one that has more takes the slow lane
+_NAME_TEXT, _VALUE_TEXT = 75, 4_096  # characters of an `extra`: within the limits even where each is two UTF-16 units
 _FAST_BYTES = 24_576  # a line of this size has no field over its limit, and its envelope fits
 
+# Path, logger name, level, and the pieces of a line; without pieces the records of the site take the slow lane.
+Site = tuple[Any, ...]
+_NO_SITE: Site = (None,) * 8
+_SLOW = (None,) * 5
+
 _join = b"".join
+_write = os.write
 _json = msgspec.json.Encoder().encode
 
 
@@ -57,7 +67,9 @@ class RecordHandler(logging.Handler):
         self.outlet = outlet
         self.exclude = exclude
         self._stands_in = False
-        self._sites: dict[tuple[str, int, int, str], Pieces | None] = {}
+        self._sites: dict[int, Site] = {}
+        self._all_sites: dict[int, dict[tuple[str, str, int], Site]] = {}
+        self._site_count = 0
         self._arm()
         forks.tell(self)
 
@@ -89,7 +101,7 @@ class RecordHandler(logging.Handler):
         For a handler that was added to the root logger behind the script's back.
         """
         self._stands_in = True
-        self._sites.clear()
+        self._forget()
 
     def setFormatter(self, fmt: logging.Formatter | None) -> None:  # noqa: N802 - logging's name
         """Use *fmt* to make the message of a trace."""
@@ -108,7 +120,7 @@ class RecordHandler(logging.Handler):
 
     def after_fork(self) -> None:
         """Cut the lines open anew: they carry ids of the parent."""
-        self._sites.clear()
+        self._forget()
         self.__dict__["handle"] = self._handle_first
 
     def _handle_first(self, record: logging.LogRecord) -> Any:
@@ -124,42 +136,56 @@ class RecordHandler(logging.Handler):
             self.__dict__["handle"] = self._fast_lane()
 
     def _fast_lane(self) -> Callable[[logging.LogRecord], Any]:
-        slowly, sites, cut = self.emit, self._sites, self._cut
-        base, next_id, append = self.outlet.lane()
+        """
+        A `handle` for records without anything extra.
+
+        This is the product's hottest path, so it is written for CPython: the
+        record's own dictionary, call sites by line number first, times and ids
+        through msgspec (an int costs it a fifth of a format), at most ten parts
+        to join (more would cost `join` an allocation), and the write in place.
+        """
+        slowly, find = self.emit, self._find
+        base, next_id, writer = self.outlet.lane()
+        limit, append, refused = writer.limit, writer.append, writer.refused
+        sites = self._sites
         operation = OPERATION.get
-        second = (0.0, b"")
+        now = (0.0, b"")  # replaced whole: another thread must not see the one half without the other
 
         def handle(record: logging.LogRecord) -> Any:
-            nonlocal second
+            nonlocal now
             try:
                 fields = record.__dict__
-                message = record.msg
-                if (
-                    record.exc_info
-                    or type(message) is not str
-                    or (len(fields) != _PLAIN and len(fields) - ("message" in fields) - ("asctime" in fields) != _PLAIN)
-                ):
+                extra = None
+                if len(fields) != _PLAIN and len(fields) - ("message" in fields) - ("asctime" in fields) != _PLAIN:
+                    extra = _extra(fields)
+                    if extra is None:
+                        slowly(record)
+                        return record
+                message = fields["msg"]
+                if fields["exc_info"] or type(message) is not str:
                     slowly(record)
                     return record
-                try:
-                    pieces = sites[record.name, record.lineno, record.levelno, record.pathname]
-                except KeyError:
-                    pieces = cut(record, base)
-                if pieces is None:
+                site = sites.get(fields["lineno"], _NO_SITE)
+                if site[0] is not fields["pathname"] or site[1] is not fields["name"] or site[2] != fields["levelno"]:
+                    site = find(record, base)
+                _, _, _, to_message, to_id, to_time, to_operation, to_end = site
+                if to_message is None:
                     slowly(record)
                     return record
-                if record.args:
-                    message = message % record.args
-                created = record.created
-                start, text = second
-                # One second late, so that the digits never begin with a zero that an int would not show.
+                arguments = fields["args"]
+                if arguments:
+                    message = message % arguments
+                created = fields["created"]
+                # Counted from one second before, so that the digits never begin with a zero.
+                start, second = now
                 fraction = created - start
                 if not 1.0 <= fraction < 2.0:
-                    start = created // 1 - 1.0
+                    start = created // 1.0 - 1.0
                     fraction = created - start
-                    text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(created)).encode()
-                    second = (start, text)
-                to_message, to_id, to_time, to_operation, to_end = pieces
+                    second = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(created)).encode()
+                    now = (start, second)
+                if extra:
+                    to_end = add_dimensions(to_end, extra)
                 line = _join(
                     (
                         to_message,
@@ -167,40 +193,65 @@ class RecordHandler(logging.Handler):
                         to_id,
                         _json(next_id()),
                         to_time,
-                        text,
-                        _json(int(fraction * 10_000_000))[1:],
-                        b"Z",
+                        second,
+                        _json(fraction * 1e7)[1:8],
                         to_operation,
                         operation().json,
                         to_end,
                     )
                 )
+                size = len(line)
+                if size > _FAST_BYTES:
+                    slowly(record)
+                    return record
             except Exception:  # noqa: BLE001 - a format that does not fit its arguments, a lone surrogate
                 slowly(record)
                 return record
-            if len(line) > _FAST_BYTES:
-                slowly(record)
-            else:
+            # What follows is Writer.append, in place.
+            segment = writer.segment
+            total = segment.size + size
+            if created >= segment.until or total > limit:
                 append(line, created)
+                return record
+            segment.size = total
+            try:
+                if _write(segment.fd, line) != size:
+                    refused(line, "the disk took only a part of a line")
+            except OSError as error:
+                refused(line, str(error))
             return record
 
         return handle
 
+    def _find(self, record: logging.LogRecord, base: Trace) -> Site:
+        """The site of *record*, made if need be, and put where the next record of its line finds it first."""
+        key = (record.pathname, record.name, record.levelno)
+        known = self._all_sites.setdefault(record.lineno, {})
+        if key not in known:
+            known[key] = (*key, *(self._cut(record, base) or _SLOW))
+            self._site_count += 1
+            if self._site_count > _SITES:
+                self._forget()
+                return self._find(record, base)
+        site = known[key]
+        self._sites[record.lineno] = (record.pathname, record.name, *site[2:])
+        return site
+
     def _cut(self, record: logging.LogRecord, base: Trace) -> Pieces | None:
         """The pieces for the call site of *record*; None where its records take the slow lane."""
-        pieces = None
-        shown = self._stands_in and record.levelno >= logging.WARNING
-        if not shown and not self._is_excluded(record.name):
-            trace = msgspec.structs.replace(
-                base, severity_level=severity(record.levelno), custom_dimensions=_where(record)
-            )
-            pieces = cut_open(trace)
-            if sum(map(len, pieces)) > _FAST_BYTES // 4 or any(len(v) > 2_000 for v in trace.custom_dimensions.values()):
-                pieces = None  # somebody's logger has a name of kilobytes
-        if len(self._sites) >= _SITES:
-            self._sites.clear()
-        self._sites[record.name, record.lineno, record.levelno, record.pathname] = pieces
-        return pieces
+        if (self._stands_in and record.levelno >= logging.WARNING) or self._is_excluded(record.name):
+            return None
+        where = _where(record)
+        if sum(map(len, where.values())) > _SITE_TEXT:
+            return None
+        return cut_open(
+            msgspec.structs.replace(base, severity_level=severity(record.levelno), custom_dimensions=where)
+        )
+
+    def _forget(self) -> None:
+        self._sites.clear()
+        self._all_sites.clear()
+        self._site_count = 0
 
     def _is_excluded(self, name: str) -> bool:
         return any(name == other or name.startswith(f"{other}.") for other in self.exclude)
@@ -215,6 +266,18 @@ class RecordHandler(logging.Handler):
             logging.lastResort.handle(record)
 
 
+def _extra(fields: dict[str, Any]) -> dict[str, str] | None:
+    """The `extra` of a record as custom dimensions; None where it takes more than that."""
+    found: dict[str, str] = {}
+    for name, value in fields.items():
+        if name not in _STANDARD:
+            text = value if type(value) is str else as_text(value)
+            if name in _SPECIAL or len(name) > _NAME_TEXT or len(text) > _VALUE_TEXT:
+                return None
+            found[name] = text
+    return found
+
+
 def to_item(record: logging.LogRecord, formatter: logging.Formatter | None = None) -> Item:
     """The item of *record*, its `extra` as custom dimensions. Never raises for what was logged."""
     dimensions = _where(record)
@@ -222,7 +285,7 @@ def to_item(record: logging.LogRecord, formatter: logging.Formatter | None = Non
     measurements: dict[str, float] = {}
     fields = record.__dict__
     for name, value in fields.items():
-        if name not in _OWN:
+        if name not in _STANDARD and name not in _IDIOMS:
             dimensions[clean(name)] = as_text(value)
     _expand(fields, dimensions, measurements)
     if record.stack_info:
@@ -248,14 +311,14 @@ def to_item(record: logging.LogRecord, formatter: logging.Formatter | None = Non
     )
 
 
+_PLACES = ("code.file.path", "code.line.number", "code.function.name", "logger_name")
+_SPECIAL = _IDIOMS.union(_PLACES)
+
+
 def _where(record: logging.LogRecord) -> dict[str, str]:
     # The names are OpenTelemetry's, and so those of rows that came through Azure's own exporter.
-    return {
-        "code.file.path": clean(record.pathname or ""),
-        "code.line.number": str(record.lineno),
-        "code.function.name": clean(record.funcName or ""),
-        "logger_name": as_text(record.name),
-    }
+    values = (clean(record.pathname or ""), str(record.lineno), clean(record.funcName or ""), as_text(record.name))
+    return dict(zip(_PLACES, values, strict=True))
 
 
 def _message(record: logging.LogRecord, formatter: logging.Formatter | None, dimensions: dict[str, str]) -> str:

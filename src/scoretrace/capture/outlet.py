@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from scoretrace.item import Item, Trace
+
+
+class LineWriter(Protocol):
+    """What `journal.Writer` lets the fast lane do in its place."""
+
+    segment: Any
+    limit: int
+
+    def append(self, line: bytes, now: float) -> None:
+        """Write *line*; never raises."""
+
+    def refused(self, line: bytes, reason: str) -> None:
+        """Keep a *line* that the disk did not take; never raises."""
 
 
 class Lane(NamedTuple):
@@ -13,7 +26,7 @@ class Lane(NamedTuple):
 
     base: Trace
     next_id: Callable[[], int]
-    append: Callable[[bytes, float], None]
+    writer: LineWriter
 
 
 class Outlet(Protocol):

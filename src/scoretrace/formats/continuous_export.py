@@ -29,6 +29,8 @@ _decode = msgspec.json.Decoder().decode
 
 Row = dict[str, Any]
 
+_LINE_END = b'],"metrics":[]}}}\n'
+
 
 def encode(item: Item) -> bytes:
     """
@@ -137,8 +139,9 @@ def cut_open(item: Trace) -> Pieces:
     The line of a trace like *item*, in pieces for whoever writes it many times.
 
     Between the pieces belong the message as JSON, the digits that follow the
-    prefix in `item.item_id`, the time as ISO text, and an `operation`. The
-    pieces come from `encode`, so that the format is defined once.
+    prefix in `item.item_id`, the time as ISO text without its Z, and an
+    `operation`. The pieces come from `encode`, so that the format is defined
+    once.
     """
     mark = "\u241f"
     probe = msgspec.structs.replace(
@@ -153,9 +156,20 @@ def cut_open(item: Trace) -> Pieces:
     # Message, id, time and operation come before anything of the caller's own, so the first mark is the right one.
     to_message, rest = encode(probe).split(_encode(mark), 1)
     to_id, rest = rest.split(mark.encode(), 1)
-    to_time, rest = rest.split(ticks.to_iso(ticks.NULL_TIME).encode(), 1)
+    to_time, rest = rest.split(ticks.to_iso(ticks.NULL_TIME)[:-1].encode(), 1)
     to_operation, to_end = rest.split(operation(mark), 1)
     return Pieces(to_message, to_id, to_time, to_operation, to_end)
+
+
+def add_dimensions(to_end: bytes, dimensions: dict[str, str]) -> bytes:
+    """The last piece of a line that has custom dimensions and no measurements, with more *dimensions* in it."""
+    more = _encode([{name: value} for name, value in dimensions.items()])
+    return b"%b,%b%b" % (to_end[: -len(_LINE_END)], more[1:-1], _LINE_END)
+
+
+def json_text(text: str) -> bytes:
+    """*text* as it stands in a line, quotes included."""
+    return _encode(text)
 
 
 def operation(operation_id: str, name: str = "", parent_id: str = "") -> bytes:

@@ -1,0 +1,352 @@
+"""
+Ask in Kusto Query Language, of what lies on this machine.
+
+The engine is duckdb-kql over the views of `tables`. It refuses what it cannot
+answer, and says where in the query that is.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from scoretrace import read, tables
+from scoretrace.errors import (
+    MissingExtraError,
+    QueryError,
+    QuerySyntaxError,
+    ScoretraceError,
+    UnknownNameError,
+    UnsupportedQuery,
+)
+from scoretrace.schema import BY_CLASSIC
+
+if TYPE_CHECKING:
+    import duckdb
+
+_KUSTO_TYPES = {
+    "VARCHAR": "string",
+    "BIGINT": "long",
+    "HUGEINT": "long",
+    "UBIGINT": "long",
+    "INTEGER": "int",
+    "DOUBLE": "real",
+    "BOOLEAN": "bool",
+    "JSON": "dynamic",
+    "INTERVAL": "timespan",
+    "UUID": "guid",
+}
+_TOKEN = re.compile(
+    r"""(?P<skip>//[^\n]*|@?"(?:[^"\\\n]|\\.)*"|@?'(?:[^'\\\n]|\\.)*'|\s+)|(?P<word>[A-Za-z_]\w*)|.""", re.DOTALL
+)
+_LET = re.compile(r"^(?P<head>[ \t]*let[ \t]+(?P<name>\w+)[ \t]*=[ \t]*)(?P<value>[^;]*)(?P<end>;)", re.MULTILINE)
+_LITERAL = re.compile(
+    r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?:tick|microsecond|ms|millisecond|[smhd])?|true|false|(?:datetime|timespan|time)\([-\w:. ]*\)",
+    re.IGNORECASE,
+)
+_PERIOD = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
+_RESULT = "_scoretrace_result"
+
+Timespan = timedelta | tuple[datetime, datetime] | str | None
+
+
+class Result:
+    """
+    The rows of a query.
+
+    *columns* are their names and *types* their Kusto types, *rows* tuples of
+    Python values: a dynamic is what its JSON says, a datetime is in UTC, a
+    timespan a timedelta. *unreadable* counts, by file, lines that are no rows
+    and were passed over.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, unreadable: dict[str, int]) -> None:
+        self._connection = connection
+        self.unreadable = unreadable
+        relation = connection.table(_RESULT)
+        self.columns: list[str] = relation.columns
+        self.types = [_kusto_type(str(kind)) for kind in relation.types]
+        readers = [_READERS.get(kind) for kind in self.types]
+        rows = relation.fetchall()
+        if any(readers):
+            rows = [
+                tuple(
+                    value if reader is None or value is None else reader(value)
+                    for reader, value in zip(readers, row, strict=True)
+                )
+                for row in rows
+            ]
+        self.rows: list[tuple[Any, ...]] = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        return iter(self.rows)
+
+    def dicts(self) -> list[dict[str, Any]]:
+        """The rows as dictionaries by column."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+    def df(self) -> Any:
+        """The rows as a pandas DataFrame; needs pandas."""
+        import pandas as pd
+
+        return pd.DataFrame.from_records(self.rows, columns=self.columns)
+
+    def arrow(self) -> Any:
+        """The rows as a pyarrow Table, dynamic columns as JSON text; needs pyarrow."""
+        return self._connection.table(_RESULT).to_arrow_table()
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write the rows to a Parquet file, dynamic columns as JSON text."""
+        self._connection.table(_RESULT).to_parquet(os.fspath(path))
+
+
+class Bundled(NamedTuple):
+    """A query that comes with scoretrace: the question it answers, and what of it may be set."""
+
+    name: str
+    question: str
+    parameters: dict[str, str]
+    text: str
+
+
+def query(
+    text: str | os.PathLike[str],
+    *,
+    source: str | os.PathLike[str] | None = None,
+    timespan: Timespan = None,
+    **parameters: Any,
+) -> Result:
+    """
+    Run a Kusto query over *source* and return its rows.
+
+    *text* is the query itself, the name of a bundled one (see `queries`), or
+    the path of a `.kql` file. *source* is a home folder, a folder of export
+    files or one such file; without it, the home of the settings. *timespan*
+    limits all tables as Azure does outside the query: a timedelta before now,
+    a pair of datetimes, or an ISO 8601 duration ("P1D"). *parameters* replace
+    the values of the query's own ``let`` statements.
+
+        scoretrace.query("requests | summarize count() by resultCode")
+
+    Raises:
+        QueryError: the query cannot be answered; with line and column where the engine knows them.
+        SourceError: there is nothing at *source*.
+        MissingExtraError: DuckDB is not installed, or Python is older than 3.11.
+    """
+    engine = _engine()
+    kusto = with_parameters(_text(text), parameters)
+    blobs = read.find(source)
+    connection = engine.connect()
+    tables.create_views(connection, blobs, _window(timespan))
+    try:
+        relation = engine.kql(connection, kusto, allow_write=False)
+        relation.create(_RESULT)
+    except Exception as error:
+        raise _explained(error, kusto, connection) from error
+    words = {word for word, _ in _words(kusto)}
+    used = [blob for blob in blobs if blob.table.classic in words]
+    return Result(connection, tables.unreadable(connection, used))
+
+
+def queries() -> list[Bundled]:
+    """The queries that come with scoretrace, by name."""
+    bundled = []
+    for file in sorted(_folder().iterdir(), key=lambda entry: entry.name):
+        if file.name.endswith(".kql"):
+            text = file.read_text(encoding="utf-8")
+            question = " ".join(
+                line.removeprefix("//").strip() for line in text.split("\n\n")[0].splitlines() if line.startswith("//")
+            )
+            values = {match["name"]: match["value"].strip() for match in _LET.finditer(text)}
+            bundled.append(Bundled(file.name.removesuffix(".kql"), question, values, text))
+    return bundled
+
+
+def with_parameters(text: str, parameters: dict[str, Any]) -> str:
+    """
+    *text* with other values in its ``let`` statements.
+
+    A value that was a string in the query is quoted; others must be literals
+    (a number, ``7d``, ``datetime(...)``, ``true``), so that a parameter never
+    becomes a piece of the query.
+
+    >>> with_parameters("let since = 1d;\\nrequests | where timestamp > ago(since)", {"since": "7d"})
+    'let since = 7d;\\nrequests | where timestamp > ago(since)'
+    """
+    known = {match["name"]: match["value"] for match in _LET.finditer(text)}
+    for name in parameters:
+        if name not in known:
+            there = f"it has {', '.join(known)}" if known else "it has none"
+            raise UnknownNameError(f"the query has no parameter {name}: {there}")
+
+    def replaced(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name not in parameters:
+            return match[0]
+        return f"{match['head']}{_literal(name, parameters[name], known[name].strip())}{match['end']}"
+
+    return _LET.sub(replaced, text)
+
+
+def _literal(name: str, value: Any, before: str) -> str:
+    if before[:1] in {'"', "'"} or before[:2] in {'@"', "@'"}:
+        return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    if isinstance(value, timedelta):
+        return f"{value // timedelta(microseconds=1)}microsecond"
+    if isinstance(value, datetime):
+        return f"datetime({_iso(value)})"
+    text = str(value).lower() if isinstance(value, bool) else str(value).strip()
+    if _LITERAL.fullmatch(text) is None:
+        raise QueryError(f"{text!r:.80} is no value for the parameter {name}, which is {before} in the query")
+    return text
+
+
+def _engine() -> Any:
+    try:
+        import duckdb_kql
+        import duckdb_kql.engine  # noqa: F401 - it needs duckdb, which may be the part that is missing
+        import duckdb as _  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("scoretrace.query (on Python 3.11 or newer)", "query") from error
+    return duckdb_kql
+
+
+def _folder() -> Any:
+    packaged = resources.files("scoretrace") / "kusto"
+    # A checkout keeps the queries at its top level; a wheel carries them inside the package.
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "kusto"
+
+
+def _text(text: str | os.PathLike[str]) -> str:
+    if isinstance(text, os.PathLike) or (text.endswith(".kql") and "|" not in text and "\n" not in text):
+        try:
+            return Path(text).read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UnknownNameError(f"there is no query file {os.fspath(text)}: {error}") from error
+    if re.fullmatch(r"[\w-]+", text.strip()) and text.strip() not in BY_CLASSIC:
+        bundled = {entry.name: entry.text for entry in queries()}
+        if text.strip() in bundled:
+            return bundled[text.strip()]
+        near = difflib.get_close_matches(text.strip(), [*bundled, *BY_CLASSIC], n=1)
+        hint = f": did you mean {near[0]}?" if near else ": `scoretrace queries` lists the bundled ones"
+        raise UnknownNameError(f"{text.strip()} is neither a table nor a bundled query{hint}")
+    return text
+
+
+def _window(timespan: Timespan) -> tuple[str | None, str | None]:
+    if timespan is None:
+        return None, None
+    if isinstance(timespan, str):
+        match = _PERIOD.fullmatch(timespan.strip())
+        if match is None or not any(match.groups()):
+            raise QueryError(f"{timespan!r:.80} is no time span: give an ISO 8601 duration such as P1D or PT6H")
+        days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
+        timespan = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    if isinstance(timespan, timedelta):
+        return _iso(datetime.now(timezone.utc) - timespan), None
+    start, end = timespan
+    return _iso(start), _iso(end)
+
+
+def _iso(time: datetime) -> str:
+    return (time.astimezone(timezone.utc) if time.tzinfo else time).replace(tzinfo=None).isoformat()
+
+
+def _kusto_type(duckdb_type: str) -> str:
+    if duckdb_type.startswith("TIMESTAMP"):
+        return "datetime"
+    if duckdb_type.endswith("[]") or duckdb_type.startswith(("STRUCT", "MAP")):
+        return "dynamic"
+    if duckdb_type.startswith("DECIMAL"):
+        return "decimal"
+    return _KUSTO_TYPES.get(duckdb_type, duckdb_type.lower())
+
+
+def _dynamic(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            return msgspec.json.decode(value)
+        except msgspec.DecodeError:
+            return value
+    return value
+
+
+_READERS = {"dynamic": _dynamic, "datetime": lambda value: value.replace(tzinfo=timezone.utc)}
+
+
+def _words(text: str) -> Iterator[tuple[str, int]]:
+    """The names in a query, with their offsets; strings and comments are passed over."""
+    for match in _TOKEN.finditer(text):
+        if match["word"]:
+            yield match["word"], match.start()
+
+
+def _place(text: str, name: str) -> tuple[int | None, int | None]:
+    for word, offset in _words(text):
+        if word == name:
+            before = text[:offset]
+            return before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1
+    return None, None
+
+
+def _explained(error: Exception, text: str, connection: duckdb.DuckDBPyConnection) -> ScoretraceError:
+    """The error of the engine as one of ours, with the place in the query."""
+    import duckdb
+    from duckdb_kql import errors
+
+    if isinstance(error, errors.KqlSyntaxError):
+        first = error.diagnostics[0] if error.diagnostics else None
+        if first is None:
+            return QuerySyntaxError(str(error))
+        return QuerySyntaxError(first.message, line=first.span.line, column=first.span.column + 1)
+    if isinstance(error, errors.KqlUnsupportedError):
+        what = error.construct.rpartition(":")[2]
+        line, column = (error.span.line, error.span.column + 1) if error.span else _place(text, what)
+        return UnsupportedQuery(f"{what} is not supported by the local engine", line=line, column=column)
+    if isinstance(error, errors.KqlSchemaError):
+        line, column = _place(text, error.name)
+        if error.hint and "unknown table" in error.hint:
+            return _unknown("table", error.name, text, list(BY_CLASSIC))
+        return UnknownNameError(f"{error.name}: {error.hint or 'not known'}", line=line, column=column)
+    if isinstance(error, duckdb.Error):
+        message = str(error)
+        missing = re.search(r'(?:Referenced column|Column with name) "?(\w+)"? (?:not found|does not exist)', message)
+        if missing:
+            return _unknown("column", missing[1], text, _columns(connection, text))
+        missing = re.search(r"Table with name (\w+) does not exist", message)
+        if missing:
+            return _unknown("table", missing[1], text, list(BY_CLASSIC))
+        return QueryError(f"the local engine cannot answer this: {message.splitlines()[0]}")
+    if isinstance(error, errors.KqlError):
+        return QueryError(str(error))
+    return QueryError(f"the local engine failed: {type(error).__name__}: {error}")
+
+
+def _unknown(what: str, name: str, text: str, known: list[str]) -> UnknownNameError:
+    line, column = _place(text, name)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return UnknownNameError(
+        f"there is no {what} {name}" + (f": did you mean {near[0]}?" if near else ""), line=line, column=column
+    )
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, text: str) -> list[str]:
+    words = {word for word, _ in _words(text)}
+    return [
+        column.classic
+        for table in BY_CLASSIC.values()
+        if table.classic in words
+        for column in table.all_columns
+        if column.classic
+    ]

@@ -1,0 +1,255 @@
+"""
+DuckDB views over export files: the ten tables of Application Insights, on this machine.
+
+Each view is made from the schema table: what DuckDB reads of a line, and how a
+column is made of it. The values are those that the classic tables show, so that
+a query answers the same here as in Azure: text is never null, `success` is the
+text "True" or "False", durations are milliseconds, severities 0 to 4, and
+`customDimensions` one object. DuckDB keeps microseconds of a time, where the
+journal has 100 ns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from scoretrace.schema import SEVERITIES, TABLES, Column, Table
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from scoretrace.read import Blob
+
+ITEM_TYPES = {
+    "trace": "trace",
+    "request": "request",
+    "dependency": "dependency",
+    "exception": "exception",
+    "event": "customEvent",
+    "metric": "customMetric",
+    "page_view": "pageView",
+    "availability": "availabilityResult",
+    "counter": "performanceCounter",
+    "browser_timing": "browserTiming",
+}
+_TYPES = {"string": "VARCHAR", "int": "INTEGER", "real": "DOUBLE", "datetime": "TIMESTAMP", "dynamic": "JSON"}
+_LEAVES = {"duration": 'STRUCT("value" DOUBLE)', "real": 'STRUCT("value" DOUBLE)', "count": "DOUBLE"}
+_BUCKETS = (
+    (250, "<250ms"),
+    (500, "250ms-500ms"),
+    (1_000, "500ms-1sec"),
+    (3_000, "1sec-3sec"),
+    (7_000, "3sec-7sec"),
+    (15_000, "7sec-15sec"),
+    (30_000, "15sec-30sec"),
+    (60_000, "30sec-1min"),
+    (120_000, "1min-2min"),
+    (300_000, "2min-5min"),
+)
+_JSON_ROOTS = {"exception", "counter", "metric"}  # their root has keys or a length that a fixed type cannot give
+_MAX_LINE = 256 * 1024 * 1024  # bytes; a row that could not be diverted is kept whole, however large
+
+
+def create_views(
+    connection: duckdb.DuckDBPyConnection, blobs: Iterable[Blob], window: tuple[str | None, str | None] = (None, None)
+) -> None:
+    """
+    Create a view for each table, over those of *blobs* that are its own.
+
+    *window* is the ISO 8601 time from which on, and before which, rows are in
+    the views: what Azure applies outside a query as its time span.
+    """
+    files: dict[str, list[str]] = {table.kind: [] for table in TABLES}
+    for blob in blobs:
+        files[blob.table.kind].append(str(blob.path))
+    for table in TABLES:
+        connection.execute(f'CREATE OR REPLACE VIEW "{table.classic}" AS {_select(table, files[table.kind], window)}')
+
+
+def unreadable(connection: duckdb.DuckDBPyConnection, blobs: Iterable[Blob]) -> dict[str, int]:
+    """How many lines of which files are no rows of their table. A last line without its newline is none yet."""
+    by_table: dict[str, list[Blob]] = {}
+    for blob in blobs:
+        by_table.setdefault(blob.table.kind, []).append(blob)
+    counts: dict[str, int] = {}
+    for table in TABLES:
+        files = [str(blob.path) for blob in by_table.get(table.kind, ())]
+        if files:
+            query = f'SELECT filename, count(*) FROM {_source(table, files)} WHERE "{table.root}" IS NULL GROUP BY ALL'
+            counts.update(connection.execute(query).fetchall())
+    for blobs_of in by_table.values():
+        for blob in blobs_of:
+            name = str(blob.path)
+            if name in counts and _is_unfinished(blob):
+                counts[name] -= 1
+    return {name: count for name, count in counts.items() if count > 0}
+
+
+def _is_unfinished(blob: Blob) -> bool:
+    with blob.path.open("rb") as file:
+        file.seek(0, 2)
+        file.seek(max(file.tell() - 1, 0))
+        return file.read(1) not in (b"\n", b"")
+
+
+def _select(table: Table, files: list[str], window: tuple[str | None, str | None]) -> str:
+    if not files:
+        empty = ", ".join(f'NULL::{_TYPES[column.type]} AS "{column.classic}"' for column in table.all_columns)
+        return f"SELECT {empty} WHERE false"
+    columns = ", ".join(
+        f'({_value(column, table)})::{_TYPES[column.type]} AS "{column.classic}"' for column in table.all_columns
+    )
+    query = f'SELECT {columns} FROM {_source(table, files)}{_unnested(table)} WHERE "{table.root}" IS NOT NULL'
+    since, until = window
+    bounds = [f"timestamp >= {_quote(since)}::TIMESTAMP"] if since else []
+    bounds += [f"timestamp < {_quote(until)}::TIMESTAMP"] if until else []
+    return f"SELECT * FROM ({query}) WHERE {' AND '.join(bounds)}" if bounds else query
+
+
+def _source(table: Table, files: list[str]) -> str:
+    shapes = ", ".join(f"{_quote(name)}: {_quote(shape)}" for name, shape in _shapes(table).items())
+    return (
+        f"read_json([{', '.join(map(_quote, files))}], format='newline_delimited', columns={{{shapes}}}, "
+        f"ignore_errors=true, filename=true, maximum_object_size={_MAX_LINE})"
+    )
+
+
+def _shapes(table: Table) -> dict[str, str]:
+    """The DuckDB type of each top-level key: as much of it as the columns need."""
+    tree: dict[str, Any] = {
+        "context": {"data": {"samplingRate": "DOUBLE"}, "custom": {"dimensions": "JSON[]", "metrics": "JSON[]"}},
+        "internal": {"data": {}},
+        "root": {},
+    }
+    for column in table.all_columns:
+        path = column.export.split(".")
+        if path[0] in tree and column.form not in {"dimensions", "metrics"}:
+            place = tree[path[0]]
+            for step in path[1:-1]:
+                place = place.setdefault(step, {})
+            place[path[-1]] = _LEAVES.get(column.form, "VARCHAR")
+    root = tree.pop("root")
+    shapes = {key: _struct(value) for key, value in tree.items()}
+    shapes[table.root] = "JSON" if table.kind in _JSON_ROOTS else f"{_struct(root)}[]"
+    return shapes
+
+
+def _struct(tree: Any) -> str:
+    if isinstance(tree, str):
+        return tree
+    return f"STRUCT({', '.join(f'{_name(key)} {_struct(value)}' for key, value in tree.items())})"
+
+
+def _unnested(table: Table) -> str:
+    if table.kind == "metric":  # one line may carry several metrics, each of which is a row
+        return ", unnest(context.custom.metrics) AS metrics(metric), unnest(json_keys(metric)) AS names(metric_name)"
+    if table.kind == "counter":  # the counter's name is the key of its value
+        return (
+            f", (SELECT filter(json_keys({table.root}->0), "
+            f"lambda k: json_type({table.root}->0->k) = 'OBJECT')[1] AS counter_name)"
+        )
+    return ""
+
+
+def _value(column: Column, table: Table) -> str:
+    form, _, detail = column.form.partition(":")
+    if form == "metric":
+        return _metric(detail)
+    if form == "counter":
+        return "counter_name" if detail == "name" else f"{table.root}->0->counter_name->>'value'"
+    return {
+        "text": lambda: f"coalesce({_at(column, table)}, '')",
+        "code": lambda: f"coalesce({_at(column, table)}, '')",
+        "time": lambda: f"nullif(try_cast({_at(column, table)} AS TIMESTAMP), TIMESTAMP '0001-01-01')",
+        "constant": lambda: _quote(ITEM_TYPES[table.kind]),
+        "absent": lambda: "''",
+        "path": lambda: _path(column, table),
+        "count": lambda: _count(column, table),
+        "severity": lambda: _cases(
+            f"lower({_at(column, table)})",
+            {name.lower(): str(level) for level, name in enumerate(SEVERITIES)},
+            f"try_cast({_at(column, table)} AS INTEGER)",
+        ),
+        "bool": lambda: _cases(f"lower({_at(column, table)})", {"true": "'True'", "false": "'False'"}, "''"),
+        "pass": lambda: _cases(f"lower({_at(column, table)})", {"pass": "'True'", "fail": "'False'"}, "''"),
+        "duration": lambda: f"{_at(column, table)}.value / 10000.0",
+        "real": lambda: f"{_at(column, table)}.value",
+        "bucket": lambda: _bucket(table),
+        "dimensions": lambda: _merged("x::VARCHAR", "context.custom.dimensions"),
+        "metrics": lambda: _merged(
+            "'{' || to_json(json_keys(x)[1]) || ':' || (x->json_keys(x)[1]->>'value') || '}'", "context.custom.metrics"
+        ),
+        "details": lambda: _details(table),
+    }[form]()
+
+
+def _at(column: Column, table: Table) -> str:
+    """The expression for the place of *column* in a line."""
+    first, *rest = column.export.split(".")
+    if first == "root" and table.kind in _JSON_ROOTS:
+        return f"\"{table.root}\"->0->>{_quote('$.' + '.'.join(rest))}"
+    head = f'"{table.root}"[1]' if first == "root" else first
+    return ".".join([head, *map(_name, rest)])
+
+
+def _merged(element: str, path: str) -> str:
+    """One object of a list of single-key objects; null where the list is empty."""
+    return (
+        f"CASE WHEN len({path}) > 0 THEN '{{' || array_to_string(list_transform({path}, "
+        f"lambda x: substr({element}, 2, length({element}) - 2)), ',') || '}}' END"
+    )
+
+
+def _metric(detail: str) -> str:
+    if detail == "name":
+        return "metric_name"
+    value = f"metric->metric_name->>{_quote(detail)}"
+    if detail == "count":
+        return f"coalesce(({value})::DOUBLE, 1)"
+    return f"coalesce({value}, metric->metric_name->>'value')" if detail == "sum" else value
+
+
+def _details(table: Table) -> str:
+    return (
+        f'to_json(list_transform(("{table.root}"->\'$[*]\')[2:], '
+        f"lambda x: json_merge_patch(x, json_object('type', x->'typeName'))))"
+    )
+
+
+def _count(column: Column, table: Table) -> str:
+    rate = "round(100.0 / nullif(context.data.samplingRate, 0))"
+    if table.kind == "exception":
+        return f"coalesce(try_cast({_at(column, table)} AS DOUBLE), {rate}, 1)"
+    if table.kind in _JSON_ROOTS:
+        return f"coalesce({rate}, 1)"
+    return f"coalesce({_at(column, table)}, {rate}, 1)"
+
+
+def _path(column: Column, table: Table) -> str:
+    group = 1 if column.classic == "appName" else 2
+    folders = "|".join((table.folder, *table.folder_aliases))
+    pattern = rf"([^/\\]+)_([0-9a-fA-F]{{32}})[/\\](?:{folders})[/\\]"
+    return f"regexp_extract(filename, {_quote(pattern)}, {group})"
+
+
+def _bucket(table: Table) -> str:
+    source = next(column for column in table.columns if column.form == "duration" and column.field.endswith("duration"))
+    if table.kind == "browser_timing":
+        source = next(column for column in table.columns if column.classic == "totalDuration")
+    milliseconds = f"{_at(source, table)}.value / 10000.0"
+    cases = " ".join(f"WHEN {milliseconds} < {limit} THEN {_quote(name)}" for limit, name in _BUCKETS)
+    return f"CASE WHEN {milliseconds} IS NULL THEN '' {cases} ELSE '>=5min' END"
+
+
+def _cases(value: str, results: dict[str, str], otherwise: str) -> str:
+    cases = " ".join(f"WHEN {_quote(key)} THEN {result}" for key, result in results.items())
+    return f"CASE {value} {cases} ELSE {otherwise} END"
+
+
+def _quote(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _name(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
