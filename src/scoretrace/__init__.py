@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         UnsupportedQuery,
     )
     from scoretrace.payloads import payload
-    from scoretrace.query import Result, queries, query
+    from scoretrace.engine import Result, queries, query
     from scoretrace.scoring import score
     from scoretrace.telemetry import Telemetry, TelemetryHandler, configure, log, request, request_context
 
@@ -66,9 +66,9 @@ __all__ = [
 
 _HOMES = {
     "payload": "payloads",
-    "Result": "query",
-    "queries": "query",
-    "query": "query",
+    "Result": "engine",
+    "queries": "engine",
+    "query": "engine",
     "score": "scoring",
     **dict.fromkeys(("Telemetry", "TelemetryHandler", "configure", "log", "request", "request_context"), "telemetry"),
 }

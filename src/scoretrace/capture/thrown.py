@@ -10,6 +10,8 @@ from scoretrace.item import Frame, Thrown
 if TYPE_CHECKING:
     from types import TracebackType
 
+_WRAPPER = "scoretrace.capture.requests"
+
 
 def chain(error: BaseException) -> tuple[Thrown, ...]:
     """
@@ -66,7 +68,8 @@ def _frames(traceback: TracebackType | None) -> tuple[Frame, ...]:
     while traceback is not None:
         code = traceback.tb_frame.f_code
         module = traceback.tb_frame.f_globals.get("__name__")
-        places.append((code, module, traceback.tb_lineno))
+        if module != _WRAPPER:  # the frame that `request` puts around a function is not the script's
+            places.append((code, module, traceback.tb_lineno))
         traceback = traceback.tb_next
     places.reverse()  # level 0 is the innermost frame, as in the exports
     return tuple(

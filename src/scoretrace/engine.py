@@ -312,6 +312,8 @@ def _explained(error: Exception, text: str, connection: duckdb.DuckDBPyConnectio
         return QuerySyntaxError(first.message, line=first.span.line, column=first.span.column + 1)
     if isinstance(error, errors.KqlUnsupportedError):
         what = error.construct.rpartition(":")[2]
+        if what.endswith("Operator"):  # the grammar's name of it: MakeSeriesOperator is make-series in a query
+            what = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", what.removesuffix("Operator")).lower()
         line, column = (error.span.line, error.span.column + 1) if error.span else _place(text, what)
         return UnsupportedQuery(f"{what} is not supported by the local engine", line=line, column=column)
     if isinstance(error, errors.KqlSchemaError):

@@ -1,0 +1,23 @@
+"""`python -m scoretrace`, and the command `scoretrace`."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line, or say how to install it."""
+    try:
+        import click
+        import rich  # noqa: F401 - it needs both
+    except ImportError:
+        print("the command line needs its own dependencies: pip install 'scoretrace[cli,query]'", file=sys.stderr)
+        sys.exit(1)
+    del click
+    from scoretrace.cli import cli
+
+    cli(prog_name="scoretrace")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,465 @@
+"""
+The command line: each command calls one public function and shows what it returns.
+
+Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 the answer
+is no, 2 wrong usage, 3 a query that cannot be answered, 4 nothing to read
+there, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import click
+import msgspec
+
+import scoretrace
+from scoretrace import read, ticks
+from scoretrace.errors import PayloadError, QueryError, ScoretraceError, SourceError
+from scoretrace.item import ExceptionItem, Item, Request, Trace
+from scoretrace.engine import Result
+from scoretrace.schema import BY_CLASSIC, SEVERITIES
+from scoretrace.scoring import Outcome
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+CODES = "Exit codes: 0 done, 1 the answer is no, 2 usage, 3 query error, 4 nothing to read there, 130 interrupted."
+FORMATS = ("table", "json", "ndjson", "csv", "parquet")
+_STYLES = {0: "dim", 1: "", 2: "yellow", 3: "red", 4: "bold red"}
+_CELL = 400  # characters of a value in a table on a terminal
+_MANY = 8  # columns: beyond it, a table shows those that tell rows apart
+_NARROWEST = 14  # characters a column needs to be read; with less, each row becomes a table of its own
+
+
+class _Group(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ScoretraceError as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"{type(error).__name__}: {error}", err=True)
+            ctx.exit(_exit_code(error))
+        except BrokenPipeError:
+            # Whoever read our output has seen enough; the interpreter must not complain at its end either.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(130)
+
+
+def _exit_code(error: ScoretraceError) -> int:
+    for kind, code in ((QueryError, 3), (SourceError, 4), (PayloadError, 1)):
+        if isinstance(error, kind):
+            return code
+    return 1
+
+
+def _source(command: F) -> F:
+    return click.option(
+        "--from",
+        "source",
+        metavar="SOURCE",
+        help="A home folder, a folder of exports, or one file. [default: SCORETRACE_HOME, or .scoretrace]",
+    )(command)
+
+
+def _output(command: F) -> F:
+    for option in (
+        click.option("--no-headers", is_flag=True, help="Leave out the header of CSV."),
+        click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write to a file instead of stdout."),
+        click.option(
+            "-f",
+            "--format",
+            "form",
+            type=click.Choice(FORMATS),
+            help="How to show the rows. [default: table on a terminal, ndjson in a pipe]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=CODES,
+)
+@click.version_option(scoretrace.__version__, prog_name="scoretrace")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Application Insights telemetry of scoring scripts: run them, read it back, ask it questions."""
+    del debug  # read from the context where an error ends a command
+
+
+@cli.command()
+@click.argument("script", type=click.Path(dir_okay=False))
+@click.argument("requests", type=click.Path(dir_okay=False))
+@click.option("--home", help="Where telemetry goes. [default: SCORETRACE_HOME, or .scoretrace]")
+@click.option("--service", help="The name of the service. [default: OTEL_SERVICE_NAME, SERVICE_NAME]")
+@click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write the responses, one JSON value a line.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress bar and no summary.")
+@click.pass_context
+def run(
+    ctx: click.Context,
+    script: str,
+    requests: str,
+    home: str | None,
+    service: str | None,
+    output: str | None,
+    quiet: bool,
+) -> None:
+    """
+    Score each line of REQUESTS with SCRIPT.
+
+    REQUESTS holds one JSON value a line. The script's init() runs once, its
+    run() for each line, as a request with everything in it. A run() that raises
+    is a failed request. A line that is not JSON is named and left out, and the
+    exit code is 1 then.
+
+    \b
+      scoretrace run score.py requests.ndjson
+      scoretrace run score.py requests.ndjson --service diabetes -o responses.ndjson
+    """
+    scoretrace.configure(home=home, service=service)
+    sink = open(output, "w", encoding="utf-8") if output else None  # noqa: SIM115 - closed below, or never opened
+    try:
+        with _progress(requests, quiet=quiet) as advance:
+            outcomes = scoretrace.score(script, requests, done=lambda outcome: _scored(outcome, requests, sink, advance))
+    finally:
+        if sink is not None:
+            sink.close()
+    bad = sum(not outcome.is_request for outcome in outcomes)
+    failed = sum(bool(outcome.error) for outcome in outcomes) - bad
+    if not quiet:
+        total = len(outcomes) - bad
+        click.echo(f"{total} requests, {failed} failed" + (f", {bad} lines are not JSON" if bad else ""), err=True)
+    if bad:
+        ctx.exit(1)
+
+
+def _scored(outcome: Outcome, requests: str, sink: IO[str] | None, advance: Callable[[], None]) -> None:
+    if outcome.error:
+        click.echo(f"{requests}:{outcome.line}: {outcome.error}", err=True)
+    if sink is not None:
+        sink.write((outcome.response or json.dumps({"error": outcome.error})) + "\n")
+    advance()
+
+
+class _progress:  # noqa: N801 - used as a context manager
+    """A bar on stderr, on a terminal that is not also where the script prints."""
+
+    def __init__(self, requests: str, *, quiet: bool) -> None:
+        self.bar: Any = None
+        if not quiet and sys.stderr.isatty() and not sys.stdout.isatty() and not os.environ.get("CI"):
+            from rich.console import Console
+            from rich.progress import Progress
+
+            try:
+                total = sum(bool(line.strip()) for line in Path(requests).read_bytes().splitlines())
+            except OSError:
+                total = 0
+            self.bar = Progress(console=Console(stderr=True), transient=True)
+            self.task = self.bar.add_task("scoring", total=total)
+
+    def __enter__(self) -> Callable[[], None]:
+        if self.bar is None:
+            return lambda: None
+        self.bar.start()
+        return lambda: self.bar.advance(self.task)
+
+    def __exit__(self, *exception: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+
+@cli.command()
+@click.argument("text", metavar="TEXT|NAME|FILE")
+@_source
+@click.option("--since", "timespan", metavar="SPAN", help="Only rows of the last SPAN: 30m, 6h, 7d, or ISO 8601 (P1D).")
+@click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="Another value for a let of the query.")
+@_output
+def query(
+    text: str,
+    source: str | None,
+    timespan: str | None,
+    settings: tuple[str, ...],
+    form: str | None,
+    output: str | None,
+    no_headers: bool,
+) -> None:
+    """
+    Run a Kusto query: its text, the name of a bundled one, or a .kql file; - reads the text from stdin.
+
+    \b
+      scoretrace query 'requests | summarize count() by resultCode'
+      scoretrace query failures --set since=7d --format csv
+    """
+    if text == "-":
+        text = click.get_text_stream("stdin").read()
+    parameters = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise click.UsageError(f"--set takes NAME=VALUE, not {setting!r}")
+        parameters[name.strip()] = value.strip()
+    result = scoretrace.query(text, source=source, timespan=_span(timespan), **parameters)
+    _show(result, form, output, headers=not no_headers)
+    for name, count in result.unreadable.items():
+        click.echo(f"{name}: {count} lines cannot be read and were passed over", err=True)
+
+
+@cli.command()
+@click.argument("name", required=False)
+def queries(name: str | None) -> None:
+    """
+    List the bundled queries with the question each answers, or show the text of one.
+
+    \b
+      scoretrace queries
+      scoretrace queries failures
+    """
+    bundled = scoretrace.queries()
+    if name is None:
+        width = max(len(entry.name) for entry in bundled)
+        for entry in bundled:
+            click.echo(f"{entry.name:<{width}}  {entry.question}")
+        return
+    for entry in bundled:
+        if entry.name == name:
+            click.echo(entry.text.rstrip("\n"))
+            return
+    raise QueryError(f"there is no bundled query {name}: `scoretrace queries` lists them")
+
+
+@cli.command()
+@_source
+@click.option("-n", "--lines", default=20, show_default=True, type=click.IntRange(min=0), help="How many items.")
+@click.option("-F", "--follow", is_flag=True, help="Go on with items as they are written, until control-C.")
+@click.option("-t", "--table", "chosen", type=click.Choice(list(BY_CLASSIC)), multiple=True, help="Only this table.")
+def tail(source: str | None, lines: int, follow: bool, chosen: tuple[str, ...]) -> None:
+    """
+    Show the newest items of all tables, coloured by severity.
+
+    \b
+      scoretrace tail
+      scoretrace tail --follow --table exceptions
+    """
+    from rich.console import Console
+
+    console = Console(soft_wrap=True, highlight=False)
+    kinds = [BY_CLASSIC[table].kind for table in chosen] or None
+    for item in read.newest(source, lines, kinds):
+        _show_item(console, item)
+    if follow:
+        for item in read.follow(source, kinds):
+            _show_item(console, item)
+
+
+@cli.command()
+@click.argument("item_id", metavar="ITEM")
+@_source
+@click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write to a file instead of stdout.")
+def payload(item_id: str, source: str | None, output: str | None) -> None:
+    """
+    Give back the original of an item that was too large, byte for byte.
+
+    ITEM is the column itemId of the row. A payload whose SHA-256 is not the one
+    in the row is refused.
+
+    \b
+      scoretrace payload 0de0c520-181f-422d-8640-100000000003 > original.json
+    """
+    data = scoretrace.payload(item_id, source=source)
+    if output:
+        Path(output).write_bytes(data)
+    else:
+        click.get_binary_stream("stdout").write(data)
+
+
+def _span(text: str | None) -> timedelta | str | None:
+    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+    if text and text[-1] in units:
+        try:
+            return timedelta(**{units[text[-1]]: float(text[:-1])})
+        except (ValueError, OverflowError):
+            pass
+    return text
+
+
+def _show(result: Result, form: str | None, output: str | None, *, headers: bool) -> None:
+    form = form or ("table" if output is None and sys.stdout.isatty() else "ndjson")
+    if form == "parquet":
+        if output is None:
+            raise click.UsageError("--format parquet needs --output FILE")
+        result.to_parquet(output)
+        return
+    if form == "table" and output is None:
+        _show_table(result)
+        return
+    if output is not None:
+        with open(output, "w", encoding="utf-8", newline="") as file:
+            file.writelines(_rendered(result, form, headers=headers))
+        return
+    stream = click.get_text_stream("stdout", encoding="utf-8")
+    for piece in _rendered(result, form, headers=headers):
+        stream.write(piece)
+    stream.flush()
+
+
+def _rendered(result: Result, form: str, *, headers: bool) -> Iterable[str]:
+    if form == "json":
+        yield _json(result.dicts()) + "\n"
+    elif form == "ndjson":
+        for row in result.dicts():
+            yield _json(row) + "\n"
+    elif form == "csv":
+        for row in [result.columns] * headers + result.rows:
+            line = io.StringIO(newline="")
+            csv.writer(line).writerow([_text(value) for value in row])
+            yield line.getvalue()
+    else:
+        from rich.console import Console
+
+        file = io.StringIO()
+        Console(file=file, width=200).print(_table(result, list(range(len(result.columns)))))
+        yield file.getvalue()
+
+
+def _show_table(result: Result) -> None:
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    shown, same = _worth_showing(result)
+    if result.rows and (len(result.rows) == 1 or len(shown) * _NARROWEST > console.width) and len(shown) > 4:
+        for row in result.rows:
+            console.print(_record(result, shown, row))
+    else:
+        console.print(_table(result, shown))
+    if same:
+        click.echo(f"the same in all rows: {', '.join(same)}", err=True)
+    hidden = len(result.columns) - len(shown) - len(same)
+    if hidden:
+        click.echo(f"{hidden} empty columns are not shown; --format csv has them", err=True)
+    click.echo("1 row" if len(result) == 1 else f"{len(result):,} rows", err=True)
+
+
+def _worth_showing(result: Result) -> tuple[list[int], list[str]]:
+    """Which columns differ from row to row, where there are many; and what the others have in every row."""
+    columns = list(range(len(result.columns)))
+    if len(columns) <= _MANY or not result.rows:
+        return columns, []
+    shown, same = [], []
+    for index in columns:
+        values = [_text(row[index]) for row in result.rows]
+        if len(values) == 1 or any(value != values[0] for value in values):
+            if any(values):
+                shown.append(index)
+        elif values[0]:
+            same.append(f"{result.columns[index]} = {_short(values[0])}")
+    return shown, same
+
+
+def _record(result: Result, shown: list[int], row: tuple[Any, ...]) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for index in shown:
+        text = _text(row[index])
+        if text:
+            table.add_row(Text(result.columns[index]), Text(_short(text)))
+    return table
+
+
+def _table(result: Result, shown: list[int]) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold")
+    for index in shown:
+        numeric = result.types[index] in {"int", "long", "real", "decimal"}
+        table.add_column(Text(result.columns[index]), justify="right" if numeric else "left", overflow="fold")
+    for row in result.rows:
+        table.add_row(*(Text(_short(_text(row[index]))) for index in shown))
+    return table
+
+
+def _short(text: str) -> str:
+    text = "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
+    return text if len(text) <= _CELL else f"{text[:_CELL]}… ({len(text):,} characters)"
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S.%f")
+    if isinstance(value, timedelta):
+        return _timespan(value)
+    if isinstance(value, float):
+        return f"{value:.15g}"
+    if isinstance(value, (dict, list, bool)):
+        return _json(value)
+    return str(value)
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(_jsonable(value)).decode()
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _jsonable(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_jsonable(entry) for entry in value]
+    return _timespan(value) if isinstance(value, timedelta) else value
+
+
+def _timespan(value: timedelta) -> str:
+    """As Kusto writes it: ``[-][d.]hh:mm:ss[.fffffff]``."""
+    count = abs(value) // timedelta(microseconds=1) * 10
+    text = ticks.to_timespan(count).removesuffix(".0000000")
+    return ("-" if value < timedelta(0) else "") + text.removeprefix("0.")
+
+
+def _show_item(console: Any, item: Item) -> None:
+    from rich.text import Text
+
+    level = getattr(item, "severity_level", None)
+    if isinstance(item, Request) and item.success is False:
+        level = 3
+    time = ticks.to_iso(item.timestamp)[:23].replace("T", " ") if item.timestamp is not None else "no time"
+    name = SEVERITIES[level] if level is not None else ""
+    line = Text()
+    line.append(f"{time} ", "dim")
+    line.append(f"{item.kind:<10} {name:<11} ", _STYLES.get(level if level is not None else 1, ""))
+    line.append(_short(_summary(item)).replace("\n", "\n    "))
+    console.print(line)
+
+
+def _summary(item: Item) -> str:
+    if isinstance(item, Trace):
+        contents = item.custom_dimensions.get("Contents")
+        return item.message if contents is None else f"{item.message} {contents}"
+    if isinstance(item, ExceptionItem):
+        return f"{item.outer_type}: {item.outer_message}"
+    if isinstance(item, Request):
+        milliseconds = (item.duration or 0) / ticks.MILLISECOND
+        return f"{item.name} {item.result_code} {milliseconds:.1f} ms"
+    return str(getattr(item, "name", "") or getattr(item, "counter", ""))

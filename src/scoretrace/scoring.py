@@ -1,0 +1,143 @@
+"""
+Run a scoring script on this machine as the scoring server would: `init()` once, `run()` for each request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import inspect
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import msgspec
+
+from scoretrace import telemetry
+from scoretrace.capture.values import as_json
+from scoretrace.errors import ScriptError
+
+
+class Outcome(NamedTuple):
+    """
+    What became of one request: its *line* in the file (from 1), and its *response* as JSON text or its *error*.
+
+    *is_request* is False for a line that is not JSON and was not scored.
+    """
+
+    line: int
+    response: str = ""
+    error: str = ""
+    is_request: bool = True
+
+
+def score(
+    script: str | os.PathLike[str],
+    requests: str | os.PathLike[str] | Iterable[bytes],
+    *,
+    done: Callable[[Outcome], None] | None = None,
+) -> list[Outcome]:
+    """
+    Score each line of *requests* (a file of JSON lines, or the lines) with the script's ``init()`` and ``run()``.
+
+    `run` gets the line as text, as the server gives it the body of a call; a
+    parameter called ``request_headers`` gets an empty dictionary, and an async
+    `run` is awaited. Each call is a request of the current telemetry, which
+    `configure` starts with the environment's settings if there is none. A `run`
+    that raises is a failed request; the next line is scored all the same.
+    Blank lines are passed over. *done* is called with each outcome.
+
+    Raises:
+        ScriptError: the script cannot be read or imported, has no `run`, or its `init` fails.
+    """
+    if telemetry.current() is None:
+        telemetry.configure()
+    lines = _lines(requests)
+    module = _load(Path(script))
+    run = _run_of(module, script)
+    _init(module, script)
+    outcomes = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        outcome = _score_line(run, number, line)
+        outcomes.append(outcome)
+        if done is not None:
+            done(outcome)
+    return outcomes
+
+
+def _lines(requests: str | os.PathLike[str] | Iterable[bytes]) -> Iterable[bytes]:
+    if isinstance(requests, (str, os.PathLike)):
+        try:
+            return Path(requests).read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
+        except OSError as error:
+            raise ScriptError(f"the requests cannot be read: {error}") from error
+    return requests
+
+
+def _load(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ScriptError(f"there is no script {path}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ScriptError(f"{path} is not a Python script")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # as the server has it: what the script pickles must find its module
+    folder = str(path.absolute().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ScriptError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _run_of(module: ModuleType, script: str | os.PathLike[str]) -> Callable[[str], Any]:
+    run = getattr(module, "run", None)
+    if not callable(run):
+        raise ScriptError(f"{os.fspath(script)} has no function run(): a scoring script has init() and run(data)")
+    timed = telemetry.request(run, name="run")
+    extra = {"request_headers": {}} if "request_headers" in inspect.signature(run).parameters else {}
+
+    def call(body: str) -> Any:
+        value = timed(body, **extra)
+        return asyncio.run(value) if inspect.iscoroutine(value) else value
+
+    return call
+
+
+def _init(module: ModuleType, script: str | os.PathLike[str]) -> None:
+    init = getattr(module, "init", None)
+    if init is None:
+        return
+    try:
+        init()
+    except Exception as error:
+        raise ScriptError(f"init() of {os.fspath(script)} failed: {type(error).__name__}: {error}") from error
+
+
+def _score_line(run: Callable[[str], Any], number: int, line: bytes) -> Outcome:
+    try:
+        body = line.decode()
+        json.loads(body)  # what the script's own json.loads would say, NaN included
+    except (ValueError, RecursionError) as error:
+        return Outcome(number, error=f"not JSON: {error}", is_request=False)
+    try:
+        value = run(body)
+        return Outcome(number, response=_response(value))
+    except Exception as error:  # noqa: BLE001 - the script's own, and a row of its own by now
+        return Outcome(number, error=f"{type(error).__name__}: {error}")
+
+
+def _response(value: Any) -> str:
+    if inspect.isgenerator(value):
+        value = list(value)
+    if isinstance(value, str):
+        return msgspec.json.encode(value).decode()
+    return as_json(value)
