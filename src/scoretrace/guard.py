@@ -91,10 +91,9 @@ def guard(item: Item, put: Put, *, limit: int = LIMIT) -> Item:
         return item
     import hashlib  # here, because most processes never divert anything and OpenSSL takes its time to load
 
-    texts = _texts(item)
-    cuts, small = _shorten(item, texts, room - _MARKS_SIZE)
+    cuts, small = _shorten(item, room - _MARKS_SIZE)
     only = next(iter(cuts)) if len(cuts) == 1 and small is None else None
-    original = continuous_export.encode(item)[:-1] if only is None else texts[only].encode()
+    original = continuous_export.encode(item)[:-1] if only is None else _texts(item)[only].encode()
     sha256 = hashlib.sha256(original).hexdigest()
     marks = (put(sha256, original), str(len(original)), sha256, _column(only), "true")
     result = _replace(item if small is None else small, cuts)
@@ -147,25 +146,24 @@ def _most(slot: Slot, item: Item) -> int:
     return VALUE_LIMIT if slot[0] == "dimension" else _THROWN_LIMITS[str(slot[2])]
 
 
-def _shorten(item: Item, texts: dict[Slot, str], room: int) -> tuple[dict[Slot, str], Item | None]:
+def _shorten(item: Item, room: int) -> tuple[dict[Slot, str], Item | None]:
     """
     What to put in place of which text, so that the envelope takes at most *room* bytes.
 
     The second part is the item with fewer properties, frames or links, where
     cutting texts is not enough; ``None`` where it is.
     """
-    cuts = {slot: cut(text, _most(slot, item)) for slot, text in texts.items() if units(text) > _most(slot, item)}
     small = _thin(item, room)
     current = item if small is None else small
-    present = _texts(current)
-    kept = {slot: cuts.get(slot, text) for slot, text in present.items() if text}
-    sizes = {slot: _size(text) for slot, text in kept.items()}
-    bare = len(breeze.encode(_replace(current, dict.fromkeys(present, ""))))
+    texts = {slot: text for slot, text in _texts(current).items() if text}
+    cuts = {slot: cut(text, _most(slot, item)) for slot, text in texts.items() if units(text) > _most(slot, item)}
+    sizes = {slot: _size(cuts.get(slot, text)) for slot, text in texts.items()}
+    bare = len(breeze.encode(_replace(current, dict.fromkeys(texts, ""))))
     level = fill(sizes.values(), room - bare)
-    for slot, text in kept.items():
+    for slot, text in texts.items():
         if sizes[slot] > level:
-            cuts[slot] = cut(texts.get(slot, text), _most(slot, item), level)
-    return {slot: text for slot, text in cuts.items() if slot in present}, small
+            cuts[slot] = cut(text, _most(slot, item), level)
+    return cuts, small
 
 
 def _thin(item: Item, room: int) -> Item | None:
@@ -240,7 +238,7 @@ def _name(name: str, taken: dict[str, Any]) -> str:
         return name
     import hashlib
 
-    return f"{name[: NAME_LIMIT // 2]}…{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    return f"{name[:60]}…{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def _size(text: str) -> int:

@@ -20,7 +20,7 @@ import msgspec
 from scoretrace import ticks
 from scoretrace.errors import FormatError
 from scoretrace.item import KINDS, Counter, ExceptionItem, Frame, Item, Metric, Thrown, Trace
-from scoretrace.schema import BY_KIND, BY_ROOT, SEVERITIES, Column, Table
+from scoretrace.schema import BY_KIND, BY_ROOT, SEVERITIES, Table
 
 DOCUMENT_VERSION = "1.61"
 
@@ -29,6 +29,7 @@ _decode = msgspec.json.Decoder().decode
 
 Row = dict[str, Any]
 
+_UNCOUNTED = {"metric", "counter", "browser_timing"}  # only the sampling rate says how many these stand for
 _LINE_END = b'],"metrics":[]}}}\n'
 
 
@@ -52,7 +53,7 @@ def encode(item: Item) -> bytes:
     places = {"root": first, "context": context, "internal": {"data": internal}}
     for field, path, form in _plan(table):
         value = getattr(item, field)
-        if value is None or value == "":
+        if value is None or (value == "" and field != "message"):  # empty messages are in real lines too
             continue
         place: Row = places[path[0]]
         for step in path[1:-1]:
@@ -71,7 +72,7 @@ def encode(item: Item) -> bytes:
         if isinstance(item, Metric)
         else [{key: _aggregate(value)} for key, value in item.custom_measurements.items()],
     }
-    if root and "count" not in first:
+    if table.kind not in _UNCOUNTED:
         first["count"] = item.item_count
     return _encode({table.root: root, "internal": places["internal"], "context": context}) + b"\n"
 
@@ -99,7 +100,8 @@ def decode(line: bytes) -> tuple[Item, ...]:
             if value is not None:
                 values[field] = _READ[form](value)
         rate = _object(context, "data").get("samplingRate") or 100.0
-        values["item_count"] = int(places["root"].get("count") or max(1, round(100.0 / rate)))
+        count = None if table.kind in _UNCOUNTED else places["root"].get("count")
+        values["item_count"] = int(count or max(1, round(100.0 / rate)))
         custom = _object(context, "custom")
         values["custom_dimensions"] = {
             key: value if isinstance(value, str) else _encode(value).decode()
@@ -190,16 +192,12 @@ def _object(row: Row, key: str) -> Row:
 
 @cache
 def _plan(table: Table) -> tuple[tuple[str, tuple[str, ...], str], ...]:
-    """What to write where: attribute, path, form. The special forms are handled by the functions themselves."""
+    """What to write where: attribute, path, form. Forms that take more than one value are not among them."""
     return tuple(
         (column.field, tuple(column.export.split(".")), column.form)
         for column in table.all_columns
-        if column.export and column.form in _WRITE and not _is_special(column)
+        if column.export and column.form in _WRITE
     )
-
-
-def _is_special(column: Column) -> bool:
-    return column.form in {"dimensions", "metrics", "details", "count"}
 
 
 def _text(value: Any) -> str:

@@ -1,0 +1,189 @@
+"""What is sent fits, nothing is cut that is not kept, and a stand-in is of use."""
+
+import hashlib
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import items, text
+
+from scoretrace.formats import breeze, continuous_export
+from scoretrace.guard import FIELD_LIMITS, LIMIT, NAME_LIMIT, VALUE_LIMIT, guard
+from scoretrace.item import ExceptionItem, Frame, Thrown, Trace, summarize
+from scoretrace.standin import cut, units
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | text,
+    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(text, inner, max_size=6),
+    max_leaves=30,
+)
+
+
+class Store(dict):
+    """Payloads by address."""
+
+    def put(self, sha256, data):
+        address = f"modeldata/default/default/default/svc/default/default/overflow/2026/11/20/{sha256}.json"
+        self[address] = data
+        return address
+
+
+@given(item=items(), fill=st.sampled_from(["", "é", "😀", '"', "\\", "\x01", "x"]), times=st.sampled_from([1, 9_000, 40_000, 70_000]))
+def test_fits_and_loses_nothing(item, fill, times):
+    """Whatever was captured, what is sent fits, and the original can be read back."""
+    grown = msgspec.structs.replace(
+        item, custom_dimensions={**item.custom_dimensions, "a": fill * times, "b": fill * 20, "k" * (times // 100): fill}
+    )
+    if hasattr(item, "message") and item.kind == "trace":
+        grown = msgspec.structs.replace(grown, message=fill * times)
+    store = Store()
+
+    sent = guard(grown, store.put)
+
+    assert len(breeze.encode(sent, "0" * 36)) <= LIMIT
+    if sent != grown:
+        marks = sent.custom_dimensions
+        original = store[marks["payload_uri"]]
+        assert marks["truncated"] == "true"
+        assert marks["payload_bytes"] == str(len(original))
+        assert marks["payload_sha256"] == hashlib.sha256(original).hexdigest()
+        if marks["payload_field"] == "item":
+            assert continuous_export.decode(original) == (grown,)
+        else:
+            assert original.decode() in {fill * times, getattr(grown, "message", None)}
+
+
+@given(item=items())
+def test_every_field_is_within_its_own_limit(item):
+    """A row whose names, values and fields are all too long has none too long afterwards."""
+    long = {
+        field: getattr(item, field) + "🙂" * limit
+        for field, limit in FIELD_LIMITS[item.kind].items()
+    }
+    grown = msgspec.structs.replace(item, **long, custom_dimensions={"n" * 400: "v" * 9_000, "n" * 401: "w"})
+
+    sent = guard(grown, Store().put)
+
+    assert all(units(getattr(sent, field)) <= limit for field, limit in FIELD_LIMITS[item.kind].items())
+    assert all(units(name) <= NAME_LIMIT and units(value) <= VALUE_LIMIT for name, value in sent.custom_dimensions.items())
+    assert len(sent.custom_dimensions) >= 2 + 5
+
+
+@given(value=json_values, most=st.integers(16, 400))
+def test_a_stand_in_for_json_is_json(value, most):
+    """JSON that is cut stays JSON, and within what it may take."""
+    whole = json.dumps(value, ensure_ascii=False)
+    if whole[:1] not in "{[":
+        whole = json.dumps([value], ensure_ascii=False)
+
+    short = cut(whole, most)
+
+    assert units(short) <= most
+    assert short == whole or short == "" or type(json.loads(short)) is type(json.loads(whole))
+
+
+@given(value=text.filter(bool), times=st.integers(1, 5_000), most=st.integers(64, 9_000))
+def test_a_stand_in_for_text_keeps_its_head(value, times, most):
+    """Plain text that is cut begins as it began, within the limit in UTF-16 units."""
+    whole = f">{value * times}"
+
+    short = cut(whole, most)
+
+    assert units(short) <= most
+    assert short.startswith(">")
+    assert units(whole) > most or short == whole
+
+
+def test_small_values_stay_whole_and_the_largest_give_way():
+    """The keys and small values that people query by survive; only the large value loses something, and says so."""
+    printed = json.dumps({"id": "r-7", "model": {"name": "ridge"}, "input": [[0.5] * 10] * 3_000, "output": [151.2]})
+
+    short = json.loads(cut(printed, VALUE_LIMIT))
+
+    assert short["id"] == "r-7"
+    assert short["model"] == {"name": "ridge"}
+    assert short["output"] == [151.2]
+    assert short["input"][0] == [0.5] * 10
+    assert short["input"][-1].endswith("more")
+    assert 100 < len(short["input"]) < 3_000
+
+
+def test_long_plain_text_keeps_its_tail_too():
+    """The end of a log is where the error is."""
+    short = cut("start " + "x" * 50_000 + " end", 8_192)
+
+    assert short.startswith("start ")
+    assert short.endswith(" end")
+    assert "characters left out" in short
+
+
+def test_deep_json_still_has_a_json_stand_in():
+    """JSON too deep to look into is replaced by JSON that shows its ends."""
+    deep = "[" * 5_000 + "1" * 40_000 + "]" * 5_000
+
+    short = json.loads(cut(deep, 8_192))
+
+    assert short["head"].startswith("[[[")
+    assert short["tail"].endswith("]]]")
+
+
+def test_one_long_text_is_kept_as_itself():
+    """Where one text was cut, the payload is that text and nothing around it."""
+    printed = json.dumps({"input": list(range(50_000))})
+    store = Store()
+
+    sent = guard(Trace(message="STDOUT", custom_dimensions={"Contents": printed}), store.put)
+
+    assert list(store.values()) == [printed.encode()]
+    assert sent.custom_dimensions["payload_field"] == "customDimensions.Contents"
+
+
+def test_many_values_share_the_room():
+    """Nine values that are each allowed are too much together: the row keeps all nine names."""
+    item = Trace(message="m", custom_dimensions={f"k{index}": str(index) * VALUE_LIMIT for index in range(9)})
+    store = Store()
+
+    sent = guard(item, store.put)
+
+    assert [sent.custom_dimensions[f"k{index}"][:1] for index in range(9)] == list("012345678")
+    assert continuous_export.decode(next(iter(store.values()))) == (item,)
+
+
+def test_three_hundred_small_properties_pass_untouched():
+    """There is no documented limit on their number, and they fit."""
+    item = Trace(message="m", custom_dimensions={f"k{index}": "v" for index in range(300)})
+
+    assert guard(item, Store().put) is item
+
+
+@pytest.mark.parametrize("links", [1, 60])
+def test_a_long_exception_keeps_both_ends(links):
+    """The frame that raised and the one that began, the outermost exception and the innermost."""
+    stack = tuple(Frame(level=level, method=f"f{level}", file_name="/srv/score.py", line=level) for level in range(900))
+    details = tuple(
+        Thrown(id=index + 1, outer_id=index, type_name=f"E{index}", message="m" * 2_000, parsed_stack=stack)
+        for index in range(links)
+    )
+    item = ExceptionItem(details=details, **summarize(details))
+    store = Store()
+
+    sent = guard(item, store.put)
+
+    assert len(breeze.encode(sent)) <= LIMIT
+    assert (sent.outer_type, sent.innermost_type) == ("E0", f"E{links - 1}")
+    levels = [frame.level for frame in sent.details[0].parsed_stack]
+    assert (levels[0], levels[-1]) == (0, 899)
+    assert not sent.details[0].has_full_stack
+    assert continuous_export.decode(next(iter(store.values()))) == (item,)
+
+
+def test_nothing_is_cut_when_it_cannot_be_stored():
+    """A store that fails is the caller's to handle; the item was not touched."""
+
+    def put(sha256, data):
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        guard(Trace(message="x" * 70_000), put)

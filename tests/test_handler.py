@@ -1,0 +1,241 @@
+"""Log records become traces and exceptions, whatever was logged."""
+
+import json
+import logging
+import logging.config
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import scoretrace
+
+LEVELS = {"DEBUG": 0, "INFO": 1, "WARNING": 2, "ERROR": 3, "CRITICAL": 4}
+
+
+@pytest.fixture(name="log")
+def _log(telemetry):
+    return logging.getLogger("score")
+
+
+def test_a_record_becomes_a_trace(log, items):
+    """Message, severity, and where it was logged."""
+    log.info("scored %d rows", 3)
+
+    (item,) = items("trace")
+    assert item.message == "scored 3 rows"
+    assert item.severity_level == 1
+    assert item.cloud_role_name == "svc"
+    assert item.cloud_role_instance == "test"
+    assert item.custom_dimensions["logger_name"] == "score"
+    assert item.custom_dimensions["code.file.path"] == __file__
+    assert item.custom_dimensions["code.function.name"] == "test_a_record_becomes_a_trace"
+    assert int(item.custom_dimensions["code.line.number"]) > 0
+
+
+@pytest.mark.parametrize("name", LEVELS)
+def test_severity_follows_the_level(home, items, name):
+    """Debug is verbose, and so on up to critical."""
+    with scoretrace.configure(home=home, level="DEBUG"):
+        logging.getLogger("score").log(getattr(logging, name), "m")
+
+    assert [item.severity_level for item in items("trace")] == [LEVELS[name]]
+
+
+def test_records_below_the_level_are_left_alone(log, items):
+    """The default level is INFO."""
+    log.debug("quiet")
+
+    assert items() == []
+
+
+def test_both_lanes_write_the_same_row(telemetry, items):
+    """A handler with a filter takes the slow lane; its rows differ in nothing but id, time and line."""
+    fast, slow = (scoretrace.TelemetryHandler(home=telemetry.settings.home, service="svc", instance="test") for _ in "ab")
+    slow.addFilter(lambda record: True)
+    logger = logging.getLogger("lanes")
+    logger.propagate = False
+    for extra in (None, {"rows": 3, "model": "ridge", "flag": True, "nested": {"a": [1]}, "none": None}):
+        for handler in (fast, slow):
+            logger.handlers = [handler]
+            logger.warning("scored %s", "ä", extra=extra)
+
+    found = items("trace")
+    assert len(found) == 4
+    for one, other in (found[:2], found[2:]):
+        plain = [{name: getattr(item, name) for name in item.__struct_fields__} for item in (one, other)]
+        for row in plain:
+            row.pop("item_id")
+            row.pop("timestamp")
+        assert plain[0] == plain[1]
+
+
+def test_extra_becomes_custom_dimensions(log, items):
+    """Text stays text, containers become JSON text."""
+    log.info("m", extra={"model": "ridge", "rows": 3, "shape": {"a": (1, 2.5), "b": None}})
+
+    dimensions = items("trace")[0].custom_dimensions
+    assert dimensions["model"] == "ridge"
+    assert dimensions["rows"] == "3"
+    assert json.loads(dimensions["shape"]) == {"a": [1, 2.5], "b": None}
+
+
+def test_the_custom_dimensions_idiom_is_expanded(log, items):
+    """As people wrote it for OpenCensus, with measurements beside it."""
+    log.info(
+        "m", extra={"custom_dimensions": {"Request Id": "r1"}, "custom_measurements": {"ms": 1.5, "nan": float("nan")}}
+    )
+
+    item = items("trace")[0]
+    assert item.custom_dimensions["Request Id"] == "r1"
+    assert item.custom_measurements == {"ms": 1.5}
+    assert item.custom_dimensions["nan"] == "nan"
+
+
+def test_an_exception_has_an_entry_for_each_link(log, items):
+    """The chain with types, messages and stacks, innermost frame first; and what was logged with it."""
+    try:
+        try:
+            {}["missing"]
+        except KeyError as error:
+            raise ValueError("bad input") from error
+    except ValueError:
+        log.exception("scoring %s failed", "r1")
+
+    (item,) = items("exception")
+    assert [(thrown.type_name, thrown.message) for thrown in item.details] == [
+        ("ValueError", "bad input"),
+        ("KeyError", "'missing'"),
+    ]
+    assert [thrown.outer_id for thrown in item.details] == [0, 1]
+    assert item.details[0].parsed_stack[0].method.endswith("test_an_exception_has_an_entry_for_each_link")
+    assert item.severity_level == 3
+    assert (item.outer_type, item.innermost_type) == ("ValueError", "KeyError")
+    assert item.custom_dimensions["log_message"] == "scoring r1 failed"
+
+
+def test_a_circular_chain_ends(log, items):
+    """A cause can be made to point back at its effect."""
+    one, other = ValueError("one"), KeyError("other")
+    one.__cause__, other.__cause__ = other, one
+    log.error("m", exc_info=one)
+
+    assert [thrown.type_name for thrown in items("exception")[0].details] == ["ValueError", "KeyError"]
+
+
+def test_works_from_dict_config(home, items):
+    """A logging.json is enough: keywords are the settings."""
+    config = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "handlers": {"telemetry": {"class": "scoretrace.TelemetryHandler", "home": str(home), "level": "WARNING"}},
+        "loggers": {"dict": {"handlers": ["telemetry"], "level": "INFO"}},
+    }
+    logging.config.dictConfig(json.loads(json.dumps(config)))
+    logging.getLogger("dict").info("below")
+    logging.getLogger("dict").warning("there")
+    logging.getLogger("dict").handlers.clear()
+
+    assert [item.message for item in items("trace")] == ["there"]
+
+
+def test_a_formatter_makes_the_message(telemetry, items):
+    """A handler that was given a formatter uses it."""
+    handler = scoretrace.TelemetryHandler(home=telemetry.settings.home, service="svc", instance="test")
+    handler.setFormatter(logging.Formatter("%(levelname)s | %(message)s"))
+    logger = logging.getLogger("formatted")
+    logger.propagate = False
+    logger.handlers = [handler]
+    logger.warning("careful")
+
+    assert [item.message for item in items("trace")] == ["WARNING | careful"]
+
+
+def test_loggers_of_the_delivery_are_left_alone(log, items):
+    """What sends telemetry must not make telemetry."""
+    for name in ("scoretrace", "azure.core.pipeline", "urllib3.connectionpool", "opentelemetry.sdk"):
+        logging.getLogger(name).warning("m")
+    logging.getLogger("azureml").warning("kept")
+
+    assert [item.message for item in items("trace")] == ["kept"]
+
+
+def test_basic_config_after_configure_still_works(telemetry, capsys, items):
+    """A script that sets up its own logging gets it, and keeps its telemetry."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    ours = [handler for handler in before if isinstance(handler, scoretrace.TelemetryHandler)]
+    for handler in before:
+        if handler not in ours:
+            root.removeHandler(handler)
+    try:
+        import sys
+
+        logging.basicConfig(stream=sys.stderr, format="own %(message)s", force=True)
+        logging.getLogger("score").warning("both")
+    finally:
+        root.handlers = before
+
+    assert "own both" in capsys.readouterr().err
+    assert [item.message for item in items("trace")] == ["both"]
+
+
+def test_a_warning_nobody_shows_still_reaches_stderr(telemetry, capsys):
+    """With our handler alone on the root logger, logging's last resort would fall silent."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    root.handlers = [handler for handler in before if isinstance(handler, scoretrace.TelemetryHandler)]
+    try:
+        logging.getLogger("score").warning("seen")
+    finally:
+        root.handlers = before
+
+    assert "seen" in capsys.readouterr().err
+
+
+def test_shutdown_puts_logging_back(home):
+    """The root logger, its level and basicConfig are as they were."""
+    root, real = logging.getLogger(), logging.basicConfig
+    before = (root.level, list(root.handlers))
+
+    with scoretrace.configure(home=home):
+        assert any(isinstance(handler, scoretrace.TelemetryHandler) for handler in root.handlers)
+
+    assert (root.level, root.handlers) == before
+    assert logging.basicConfig is real
+
+
+def test_configure_twice_records_once(home, items):
+    """The second call returns the first's telemetry."""
+    with scoretrace.configure(home=home) as telemetry:
+        assert scoretrace.configure(home=home) is telemetry
+        logging.getLogger("score").info("once")
+
+    assert len(items()) == 1
+
+
+def test_nothing_is_captured_when_disabled(monkeypatch, home):
+    """OTEL_SDK_DISABLED is the off switch that people know."""
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    with scoretrace.configure(home=home):
+        logging.getLogger("score").warning("m")
+        print("m")
+        scoretrace.log(a=1)
+
+    assert not (home / "telemetry").exists()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(message=st.text(max_size=50), value=st.text(max_size=50))
+def test_any_text_arrives_as_it_was(tmp_path_factory, message, value):
+    """Messages and values of any characters; a lone surrogate as its escape."""
+    home = tmp_path_factory.mktemp("text") / "home"
+    with scoretrace.configure(home=home, capture_print=False):
+        logging.getLogger("score").info("%s", message, extra={"value": value})
+    row = scoretrace.query("traces | project message, v = tostring(customDimensions.value)", source=home).rows
+
+    def escaped(text):
+        return text.encode("utf-8", "backslashreplace").decode()
+
+    if "\0" not in message + value:  # DuckDB ends a text there
+        assert row == [(escaped(message), escaped(value))]
