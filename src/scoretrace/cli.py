@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -205,7 +206,7 @@ def query(
       scoretrace query failures --set since=7d --format csv
     """
     if text == "-":
-        text = click.get_text_stream("stdin").read()
+        text = sys.stdin.read()
     parameters = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
@@ -283,7 +284,7 @@ def payload(item_id: str, source: str | None, output: str | None) -> None:
     if output:
         Path(output).write_bytes(data)
     else:
-        click.get_binary_stream("stdout").write(data)
+        click.echo(data, nl=False)
 
 
 def _span(text: str | None) -> timedelta | str | None:
@@ -310,10 +311,10 @@ def _show(result: Result, form: str | None, output: str | None, *, headers: bool
         with open(output, "w", encoding="utf-8", newline="") as file:
             file.writelines(_rendered(result, form, headers=headers))
         return
-    stream = click.get_text_stream("stdout", encoding="utf-8")
-    for piece in _rendered(result, form, headers=headers):
-        stream.write(piece)
-    stream.flush()
+    # As bytes: UTF-8 whatever the terminal's encoding, and CSV's own line ends.
+    pieces = iter(_rendered(result, form, headers=headers))
+    while chunk := "".join(islice(pieces, 1_000)):
+        click.echo(chunk.encode(), nl=False)
 
 
 def _rendered(result: Result, form: str, *, headers: bool) -> Iterable[str]:

@@ -47,7 +47,12 @@ _BUCKETS = (
     (120_000, "1min-2min"),
     (300_000, "2min-5min"),
 )
-_JSON_ROOTS = {"exception", "counter", "metric"}  # their root has keys or a length that a fixed type cannot give
+_AGGREGATE = ("value", "count", "min", "max", "stdDev", "sum")
+
+# Types of roots whose keys or length are not fixed: a chain of exceptions, the counter whose name is a key.
+_ROOTS = {"exception": "JSON", "counter": "MAP(VARCHAR, JSON)[]", "metric": "JSON"}
+# A key may hold anything, a slash or a dollar too, which DuckDB's JSON operators would take for a path.
+_METRICS = "MAP(VARCHAR, STRUCT(" + ", ".join(f'"{key}" DOUBLE' for key in _AGGREGATE) + "))[]"
 _MAX_LINE = 256 * 1024 * 1024  # bytes; a row that could not be diverted is kept whole, however large
 
 
@@ -118,7 +123,7 @@ def _source(table: Table, files: list[str]) -> str:
 def _shapes(table: Table) -> dict[str, str]:
     """The DuckDB type of each top-level key: as much of it as the columns need."""
     tree: dict[str, Any] = {
-        "context": {"data": {"samplingRate": "DOUBLE"}, "custom": {"dimensions": "JSON[]", "metrics": "JSON[]"}},
+        "context": {"data": {"samplingRate": "DOUBLE"}, "custom": {"dimensions": "JSON[]", "metrics": _METRICS}},
         "internal": {"data": {}},
         "root": {},
     }
@@ -131,7 +136,7 @@ def _shapes(table: Table) -> dict[str, str]:
             place[path[-1]] = _LEAVES.get(column.form, "VARCHAR")
     root = tree.pop("root")
     shapes = {key: _struct(value) for key, value in tree.items()}
-    shapes[table.root] = "JSON" if table.kind in _JSON_ROOTS else f"{_struct(root)}[]"
+    shapes[table.root] = _ROOTS.get(table.kind) or f"{_struct(root)}[]"
     return shapes
 
 
@@ -143,12 +148,11 @@ def _struct(tree: Any) -> str:
 
 def _unnested(table: Table) -> str:
     if table.kind == "metric":  # one line may carry several metrics, each of which is a row
-        return ", unnest(context.custom.metrics) AS metrics(metric), unnest(json_keys(metric)) AS names(metric_name)"
+        entries = "flatten(list_transform(context.custom.metrics, lambda m: map_entries(m)))"
+        return f", unnest({entries}) AS metrics(entry)"
     if table.kind == "counter":  # the counter's name is the key of its value
-        return (
-            f", (SELECT filter(json_keys({table.root}->0), "
-            f"lambda k: json_type({table.root}->0->k) = 'OBJECT')[1] AS counter_name)"
-        )
+        entries = f'list_filter(map_entries("{table.root}"[1]), lambda e: json_type(e.value) = \'OBJECT\')'
+        return f", (SELECT {entries}[1] AS entry)"
     return ""
 
 
@@ -157,7 +161,7 @@ def _value(column: Column, table: Table) -> str:
     if form == "metric":
         return _metric(detail)
     if form == "counter":
-        return "counter_name" if detail == "name" else f"{table.root}->0->counter_name->>'value'"
+        return "entry.key" if detail == "name" else "entry.value->>'value'"
     return {
         "text": lambda: f"coalesce({_at(column, table)}, '')",
         "code": lambda: f"coalesce({_at(column, table)}, '')",
@@ -176,9 +180,11 @@ def _value(column: Column, table: Table) -> str:
         "duration": lambda: f"{_at(column, table)}.value / 10000.0",
         "real": lambda: f"{_at(column, table)}.value",
         "bucket": lambda: _bucket(table),
-        "dimensions": lambda: _merged("x::VARCHAR", "context.custom.dimensions"),
+        "dimensions": lambda: _merged("context.custom.dimensions", "substr(x::VARCHAR, 2, length(x::VARCHAR) - 2)"),
         "metrics": lambda: _merged(
-            "'{' || to_json(json_keys(x)[1]) || ':' || (x->json_keys(x)[1]->>'value') || '}'", "context.custom.metrics"
+            "context.custom.metrics",
+            "array_to_string(list_transform(map_entries(x), "
+            "lambda e: to_json(e.key)::VARCHAR || ':' || to_json(e.value.value)::VARCHAR), ',')",
         ),
         "details": lambda: _details(table),
     }[form]()
@@ -187,27 +193,26 @@ def _value(column: Column, table: Table) -> str:
 def _at(column: Column, table: Table) -> str:
     """The expression for the place of *column* in a line."""
     first, *rest = column.export.split(".")
-    if first == "root" and table.kind in _JSON_ROOTS:
+    if first == "root" and table.kind == "exception":
         return f"\"{table.root}\"->0->>{_quote('$.' + '.'.join(rest))}"
+    if first == "root" and table.kind == "counter":
+        return f"\"{table.root}\"[1][{_quote(rest[0])}]->>'$'"
     head = f'"{table.root}"[1]' if first == "root" else first
     return ".".join([head, *map(_name, rest)])
 
 
-def _merged(element: str, path: str) -> str:
-    """One object of a list of single-key objects; null where the list is empty."""
-    return (
-        f"CASE WHEN len({path}) > 0 THEN '{{' || array_to_string(list_transform({path}, "
-        f"lambda x: substr({element}, 2, length({element}) - 2)), ',') || '}}' END"
-    )
+def _merged(path: str, element: str) -> str:
+    """One object of a list of objects, each *x* of which gives its pairs as *element*; null where there is none."""
+    pairs = f"array_to_string(list_transform({path}, lambda x: {element}), ',')"
+    return f"CASE WHEN len({path}) > 0 THEN '{{' || {pairs} || '}}' END"
 
 
 def _metric(detail: str) -> str:
     if detail == "name":
-        return "metric_name"
-    value = f"metric->metric_name->>{_quote(detail)}"
+        return "entry.key"
     if detail == "count":
-        return f"coalesce(({value})::DOUBLE, 1)"
-    return f"coalesce({value}, metric->metric_name->>'value')" if detail == "sum" else value
+        return "coalesce(entry.value.count, 1)"
+    return "coalesce(entry.value.sum, entry.value.value)" if detail == "sum" else f'entry.value."{detail}"'
 
 
 def _details(table: Table) -> str:
@@ -221,7 +226,7 @@ def _count(column: Column, table: Table) -> str:
     rate = "round(100.0 / nullif(context.data.samplingRate, 0))"
     if table.kind == "exception":
         return f"coalesce(try_cast({_at(column, table)} AS DOUBLE), {rate}, 1)"
-    if table.kind in _JSON_ROOTS:
+    if table.kind in _ROOTS:
         return f"coalesce({rate}, 1)"
     return f"coalesce({_at(column, table)}, {rate}, 1)"
 

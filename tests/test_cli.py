@@ -1,0 +1,255 @@
+"""The command line, as a person and as a script use it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+import scoretrace
+from scoretrace.cli import cli
+
+SCRIPT = 'import json\ndef init(): print("init")\ndef run(data):\n    print(data)\n    return json.loads(data)["x"]\n'
+
+
+@pytest.fixture(name="cli")
+def _cli():
+    return lambda *arguments, **more: CliRunner().invoke(cli, [str(argument) for argument in arguments], **more)
+
+
+@pytest.fixture(name="written")
+def _written(telemetry, items):
+    """Three rows: a print, a large print, a failed request."""
+    print("hello")
+    print('{"input": ' + str(list(range(5_000))) + "}")
+    with pytest.raises(ValueError, match="bad"), scoretrace.request_context("score"):
+        raise ValueError("bad")
+    telemetry.flush()
+    return items
+
+
+def test_run_scores_a_file(cli, tmp_path, home):
+    """Responses to a file, a summary on stderr, and the rows can be queried."""
+    script, requests, responses = tmp_path / "score.py", tmp_path / "requests.ndjson", tmp_path / "responses.ndjson"
+    script.write_text(SCRIPT)
+    requests.write_text('{"x": 1}\n{"y": 2}\n')
+
+    result = cli("run", script, requests, "--output", responses, "--service", "svc")
+
+    assert result.exit_code == 0
+    assert "2 requests, 1 failed" in result.stderr
+    assert f"{requests}:2: KeyError: 'x'" in result.stderr
+    assert responses.read_text().splitlines() == ["1", '{"error": "KeyError: \'x\'"}']
+    assert scoretrace.query("requests | count", source=home).rows == [(2,)]
+
+
+def test_run_names_a_line_that_is_not_json(cli, tmp_path):
+    """Exit code 1, and the rest is scored."""
+    script, requests = tmp_path / "score.py", tmp_path / "requests.ndjson"
+    script.write_text(SCRIPT)
+    requests.write_text('{"x": 1}\nnot json\n{"x": 3}\n')
+
+    result = cli("run", script, requests)
+
+    assert result.exit_code == 1
+    assert f"{requests}:2: not JSON" in result.stderr
+    assert "2 requests, 0 failed, 1 lines are not JSON" in result.stderr
+
+
+def test_run_without_a_run(cli, tmp_path):
+    """One line that says what is missing, no traceback."""
+    script, requests = tmp_path / "score.py", tmp_path / "requests.ndjson"
+    script.write_text("x = 1")
+    requests.write_text("{}")
+
+    result = cli("run", script, requests)
+
+    assert result.exit_code == 1
+    assert "has no function run()" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_query_writes_ndjson_into_a_pipe(cli, written):
+    """One JSON object a row, dynamic values as JSON."""
+    result = cli("query", "requests | project name, success, customDimensions")
+
+    assert [json.loads(line) for line in result.stdout.splitlines()] == [
+        {"name": "score", "success": "False", "customDimensions": None}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        ("json", '[{"name":"score","n":1}]\n'),
+        ("ndjson", '{"name":"score","n":1}\n'),
+        ("csv", "name,n\r\nscore,1\r\n"),
+    ],
+)
+def test_query_formats(cli, written, tmp_path, form, expected):
+    """To stdout and to a file, the same."""
+    text = "requests | summarize n = count() by name"
+    file = tmp_path / "out"
+
+    assert cli("query", text, "--format", form).stdout_bytes.decode() == expected
+    assert cli("query", text, "--format", form, "--output", file).exit_code == 0
+    assert file.read_bytes().decode() == expected
+
+
+def test_query_as_a_table_and_as_parquet(cli, written, tmp_path):
+    """The table names what it leaves out; Parquet needs a file."""
+    result = cli("query", "traces", "--format", "table")
+    assert "hello" in result.stdout
+    assert "empty columns are not shown" in result.stderr
+    assert cli("query", "traces", "--format", "parquet").exit_code == 2
+    assert cli("query", "traces", "--format", "parquet", "--output", tmp_path / "x.parquet").exit_code == 0
+    assert (tmp_path / "x.parquet").read_bytes()[:4] == b"PAR1"
+
+
+def test_query_parameters_and_time_span(cli, written):
+    """--set replaces a let, --since is applied to every table."""
+    assert len(cli("query", "failures").stdout.splitlines()) == 1
+    assert cli("query", "failures", "--set", "since=0s").stdout == ""
+    assert cli("query", "traces", "--since", "0s").stdout == ""
+    assert len(cli("query", "traces", "--since", "1h").stdout.splitlines()) == 2
+    assert cli("query", "-", input="traces | count").stdout == '{"Count":2}\n'
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["query", "traces | where mesage == 1"], 3, "line 1, column 16: there is no column mesage: did you mean message?"),
+        (["query", "failurs"], 3, "did you mean failures?"),
+        (["query", "traces", "--from", "/nowhere"], 4, "there is no /nowhere"),
+        (["query", "failures", "--set", "since"], 2, "NAME=VALUE"),
+        (["query", "traces", "--since", "soon"], 3, "time span"),
+        (["query", "traces", "--format", "xml"], 2, "'xml' is not one of"),
+        (["queries", "nope"], 3, "no bundled query nope"),
+        (["payload", "nope"], 1, "no item in"),
+        (["qury"], 2, "Did you mean"),
+        (["tail", "--table", "nope"], 2, "'nope' is not one of"),
+    ],
+)
+def test_an_error_is_one_line_with_its_own_exit_code(cli, written, arguments, code, said):
+    """No traceback, the way out named."""
+    result = cli(*arguments)
+
+    assert result.exit_code == code
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_debug_shows_the_traceback(cli, written):
+    """For those who want it."""
+    assert isinstance(cli("--debug", "query", "nope").exception, scoretrace.UnknownNameError)
+
+
+def test_queries_lists_the_questions_and_shows_a_text(cli):
+    """Each bundled query, with what it answers."""
+    listed = cli("queries").stdout
+    for bundled in scoretrace.queries():
+        assert bundled.name in listed
+        assert bundled.question in listed
+    assert cli("queries", "failures").stdout.startswith("// Which requests failed")
+
+
+def test_payload_gives_the_original(cli, written, tmp_path):
+    """To stdout, and to a file."""
+    item = next(item for item in written("trace") if "payload_uri" in item.custom_dimensions)
+    expected = scoretrace.payload(item.item_id)
+
+    assert cli("payload", item.item_id).stdout_bytes == expected
+    assert cli("payload", item.item_id, "--output", tmp_path / "out").exit_code == 0
+    assert (tmp_path / "out").read_bytes() == expected
+
+
+def test_tail_shows_the_newest(cli, written):
+    """Oldest first, of all tables or some."""
+    lines = cli("tail").stdout.splitlines()
+    assert "hello" in lines[0]
+    assert any("ValueError: bad" in line for line in lines)
+    assert len(cli("tail", "--lines", "1").stdout.splitlines()) == 1
+    assert "score 500" in cli("tail", "--table", "requests").stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are promised for POSIX")
+def test_tail_follows_until_interrupted(telemetry, home):
+    """New rows as they are written; control-C ends it with 130 and no traceback."""
+    print("before")
+    child = subprocess.Popen(
+        [sys.executable, "-u", "-m", "scoretrace", "tail", "--follow", "--from", str(home)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert "before" in child.stdout.readline()
+    print("after")
+    assert "after" in child.stdout.readline()
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=30)
+
+    assert child.returncode == 130
+    assert "Traceback" not in errors
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are promised for POSIX")
+def test_run_can_be_interrupted(tmp_path, home):
+    """Control-C in the middle: 130, no traceback, and the rows so far are there."""
+    script, requests = tmp_path / "score.py", tmp_path / "requests.ndjson"
+    script.write_text("import time\ndef run(data):\n    print(data)\n    time.sleep(0.05)\n")
+    requests.write_text("{}\n" * 10_000)
+    child = subprocess.Popen(
+        [sys.executable, "-u", "-m", "scoretrace", "run", str(script), str(requests)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "SCORETRACE_HOME": str(home)},
+    )
+    for _ in range(5):
+        child.stdout.readline()
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=30)
+
+    assert child.returncode == 130
+    assert "Traceback" not in errors
+    assert scoretrace.query("traces | count", source=home).rows[0][0] >= 5
+
+
+def test_a_reader_that_has_seen_enough_ends_it_quietly(telemetry, home):
+    """scoretrace query ... | head."""
+    for _ in range(5_000):
+        print("x" * 100)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "scoretrace", "query", "traces", "--from", str(home)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    child.stdout.readline()
+    child.stdout.close()
+    errors = child.stderr.read()
+    child.stderr.close()
+    child.wait(timeout=30)
+
+    assert "Traceback" not in errors
+    assert "Exception ignored" not in errors
+
+
+def test_every_command_has_help(cli):
+    """A sentence, and an example where it takes arguments."""
+    assert "Exit codes:" in cli("--help").stdout
+    for name in scoretrace.cli.cli.commands:
+        shown = cli(name, "-h")
+        assert shown.exit_code == 0
+        assert "scoretrace " + name in shown.stdout
+
+
+def test_it_starts_fast_enough_to_be_used(home):
+    """--version needs neither DuckDB nor rich."""
+    code = "import sys; sys.argv = ['scoretrace', '--version']\nfrom scoretrace.__main__ import main\ntry: main()\nfinally: print('duckdb' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert shown.stdout.splitlines() == [f"scoretrace, version {scoretrace.__version__}", "False"]
