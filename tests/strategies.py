@@ -12,7 +12,9 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 durations = st.none() | st.integers(0, 2**53)
 times = st.none() | st.integers(ticks.NULL_TIME + 1, ticks.from_iso("9999-12-31T23:59:59.9999999Z"))
 
-frames = st.builds(Frame, level=st.integers(0, 99), method=text, assembly=text, file_name=text, line=st.integers(0, 9999))
+frames = st.builds(
+    Frame, level=st.integers(0, 99), method=text, assembly=text, file_name=text, line=st.integers(0, 9999)
+)
 thrown = st.builds(
     Thrown,
     id=st.integers(1, 99),

@@ -39,7 +39,7 @@ def nested(depth):
 
 @pytest.fixture(name="alone")
 def _alone(telemetry):
-    """Make a logger with our handler alone: pytest gives one of its own, which raises, to those there are at the start."""
+    """Make a logger with our handler alone: pytest gives those it finds one of its own, which raises."""
     logger = logging.getLogger("score.alone")
 
     def alone():
@@ -56,7 +56,10 @@ VALUES = {
     "unprintable": (Unprintable(), "<Unprintable that cannot be printed: RuntimeError>"),
     "circular": (circular(), json.dumps({"name": "loop", "self": CIRCULAR}, separators=(",", ":"))),
     "deep": (nested(1_000), "[" * 1_000 + '"bottom"' + "]" * 1_000),
-    "nan": ({"a": math.nan, "b": math.inf, "c": -math.inf, "d": None}, '{"a":"NaN","b":"Infinity","c":"-Infinity","d":null}'),
+    "nan": (
+        {"a": math.nan, "b": math.inf, "c": -math.inf, "d": None},
+        '{"a":"NaN","b":"Infinity","c":"-Infinity","d":null}',
+    ),
     "surrogate": ("\ud83d!", "\\ud83d!"),
     "surrogate inside": ({"a": "\ud83d"}, '{"a":"\\\\ud83d"}'),
     "text bytes": ("é".encode(), "é"),
@@ -120,9 +123,19 @@ def test_arguments_that_do_not_fit_are_kept(alone, items):
 
 @given(
     value=st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.binary() | st.decimals()
-        | st.datetimes() | st.timedeltas() | st.complex_numbers(),
-        lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(st.characters()) | st.integers(), inner),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats()
+        | st.text(st.characters())
+        | st.binary()
+        | st.decimals()
+        | st.datetimes()
+        | st.timedeltas()
+        | st.complex_numbers(),
+        lambda inner: (
+            st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(st.characters()) | st.integers(), inner)
+        ),
         max_leaves=20,
     )
 )
@@ -137,7 +150,9 @@ def test_three_hundred_properties_and_a_key_of_five_hundred_characters(telemetry
     logging.getLogger("score").info("m", extra={f"k{index}": index for index in range(300)} | {"long" * 125: "v"})
 
     (item,) = items("trace")
-    assert sum(name.startswith("k") and item.custom_dimensions[name] == name[1:] for name in item.custom_dimensions) == 300
+    assert (
+        sum(name.startswith("k") and item.custom_dimensions[name] == name[1:] for name in item.custom_dimensions) == 300
+    )
     assert item.custom_dimensions["truncated"] == "true"
     assert ("long" * 125).encode() in scoretrace.payload(item.item_id)
 
@@ -181,7 +196,10 @@ def test_an_exception_that_cannot_be_printed(telemetry, items):
     except Mute:
         logging.getLogger("score").exception("m")
 
-    assert items("exception")[0].details[0].message == "<test_an_exception_that_cannot_be_printed.<locals>.Mute that cannot be printed: RuntimeError>"
+    assert (
+        items("exception")[0].details[0].message
+        == "<test_an_exception_that_cannot_be_printed.<locals>.Mute that cannot be printed: RuntimeError>"
+    )
 
 
 def test_a_recursion_error_keeps_both_ends_of_its_stack(telemetry, items):

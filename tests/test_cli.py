@@ -121,7 +121,11 @@ def test_query_parameters_and_time_span(cli, written):
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["query", "traces | where mesage == 1"], 3, "line 1, column 16: there is no column mesage: did you mean message?"),
+        (
+            ["query", "traces | where mesage == 1"],
+            3,
+            "line 1, column 16: there is no column mesage: did you mean message?",
+        ),
         (["query", "failurs"], 3, "did you mean failures?"),
         (["query", "traces", "--from", "/nowhere"], 4, "there is no /nowhere"),
         (["query", "failures", "--set", "since"], 2, "NAME=VALUE"),
@@ -219,7 +223,7 @@ def test_run_can_be_interrupted(tmp_path, home):
 
 
 def test_a_reader_that_has_seen_enough_ends_it_quietly(telemetry, home):
-    """scoretrace query ... | head."""
+    """Scoretrace query ... | head."""
     for _ in range(5_000):
         print("x" * 100)
     child = subprocess.Popen(
@@ -249,7 +253,12 @@ def test_every_command_has_help(cli):
 
 def test_it_starts_fast_enough_to_be_used(home):
     """--version needs neither DuckDB nor rich."""
-    code = "import sys; sys.argv = ['scoretrace', '--version']\nfrom scoretrace.__main__ import main\ntry: main()\nfinally: print('duckdb' in sys.modules)"
+    code = (
+        "import sys; sys.argv = ['scoretrace', '--version']\n"
+        "from scoretrace.__main__ import main\n"
+        "try: main()\n"
+        "finally: print('duckdb' in sys.modules)"
+    )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert shown.stdout.splitlines() == [f"scoretrace, version {scoretrace.__version__}", "False"]

@@ -179,7 +179,8 @@ def test_a_full_disk_costs_one_warning_and_no_exception(home):
         """
         import resource
         log.info("0")
-        size = os.stat(next(os.path.join(d, f) for d, _, fs in os.walk(sys.argv[1]) for f in fs if f.endswith(".blob"))).st_size
+        from pathlib import Path
+        size = next(Path(sys.argv[1]).rglob("*.blob")).stat().st_size
         resource.setrlimit(resource.RLIMIT_FSIZE, (size * 10 + size // 2, resource.RLIM_INFINITY))
         for number in range(1, 30):
             log.info("%d", number)

@@ -7,12 +7,12 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import items, text
 
 from scoretrace import schema, ticks
 from scoretrace.errors import FormatError
 from scoretrace.formats import breeze, continuous_export
 from scoretrace.item import KINDS, Request, Trace
+from strategies import items, text
 
 FORMATS = pytest.mark.parametrize("layout", [continuous_export, breeze], ids=["export", "envelope"])
 
@@ -36,12 +36,19 @@ def test_an_export_line_is_one_line(item):
 
 
 @FORMATS
-@given(junk=st.binary(max_size=200) | st.recursive(
-    st.none() | st.booleans() | st.integers() | text,
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["message", "metric", "request", "context", "data", "baseData", "baseType", "x"]), inner),
-    max_leaves=8,
-).map(msgspec.json.encode))
+@given(
+    junk=st.binary(max_size=200)
+    | st.recursive(
+        st.none() | st.booleans() | st.integers() | text,
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["message", "metric", "request", "context", "data", "baseData", "baseType", "x"]), inner
+            )
+        ),
+        max_leaves=8,
+    ).map(msgspec.json.encode)
+)
 def test_junk_is_refused_by_name(layout, junk):
     """Bytes that are no row raise FormatError and nothing else."""
     try:
@@ -74,8 +81,9 @@ def test_the_documented_request_line_reads_back():
     (item,) = continuous_export.decode(json.dumps(line).encode())
 
     assert item == Request(
-        timestamp=ticks.from_iso("2016-03-21T10:05:45.7334717Z"), item_id="7f156650", id="fCOhCd=", name="GET Home/Index",
-        url="/", success=True, result_code="200", duration=1_046_804, client_type="PC", client_ip="0.0.0.0",
+        timestamp=ticks.from_iso("2016-03-21T10:05:45.7334717Z"), item_id="7f156650", id="fCOhCd=",
+        name="GET Home/Index", url="/", success=True, result_code="200", duration=1_046_804, client_type="PC",
+        client_ip="0.0.0.0",
         cloud_role_instance="web14", operation_id="fCOhCd=", operation_parent_id="fCOhCd=",
         operation_name="GET Home/Index", custom_dimensions={"a": "1", "b": "2"},
     )  # fmt: skip
@@ -84,7 +92,11 @@ def test_the_documented_request_line_reads_back():
 def test_a_metric_line_gives_a_row_for_each_metric():
     """One export record may hold several metrics."""
     value = {"value": 2.0, "count": 4.0, "min": 0.5, "max": 1.0, "stdDev": 0.1, "sampledValue": 2.0, "sum": 2.0}
-    line = {"metric": [], "internal": {"data": {"id": "m"}}, "context": {"custom": {"metrics": [{"a": value}, {"b": value}]}}}
+    line = {
+        "metric": [],
+        "internal": {"data": {"id": "m"}},
+        "context": {"custom": {"metrics": [{"a": value}, {"b": value}]}},
+    }
 
     found = continuous_export.decode(json.dumps(line).encode())
 
@@ -107,7 +119,9 @@ def test_an_envelope_without_an_operation_has_no_operation_tag():
 @given(message=text, item=items(kinds=("trace",)))
 def test_the_pieces_of_a_line_make_the_line(message, item):
     """The fast lane's line is the one that encode makes."""
-    item = msgspec.structs.replace(item, custom_measurements={}, message=message, item_id="prefix-1", timestamp=ticks.SECOND)
+    item = msgspec.structs.replace(
+        item, custom_measurements={}, message=message, item_id="prefix-1", timestamp=ticks.SECOND
+    )
     pieces = continuous_export.cut_open(msgspec.structs.replace(item, item_id="prefix-"))
 
     line = b"".join((

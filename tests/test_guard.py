@@ -7,12 +7,12 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import items, text
 
 from scoretrace.formats import breeze, continuous_export
 from scoretrace.guard import FIELD_LIMITS, LIMIT, NAME_LIMIT, VALUE_LIMIT, guard
 from scoretrace.item import ExceptionItem, Frame, Thrown, Trace, summarize
 from scoretrace.standin import cut, units
+from strategies import items, text
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | text,
@@ -30,11 +30,16 @@ class Store(dict):
         return address
 
 
-@given(item=items(), fill=st.sampled_from(["", "é", "😀", '"', "\\", "\x01", "x"]), times=st.sampled_from([1, 9_000, 40_000, 70_000]))
+@given(
+    item=items(),
+    fill=st.sampled_from(["", "é", "😀", '"', "\\", "\x01", "x"]),
+    times=st.sampled_from([1, 9_000, 40_000, 70_000]),
+)
 def test_fits_and_loses_nothing(item, fill, times):
     """Whatever was captured, what is sent fits, and the original can be read back."""
     grown = msgspec.structs.replace(
-        item, custom_dimensions={**item.custom_dimensions, "a": fill * times, "b": fill * 20, "k" * (times // 100): fill}
+        item,
+        custom_dimensions={**item.custom_dimensions, "a": fill * times, "b": fill * 20, "k" * (times // 100): fill},
     )
     if hasattr(item, "message") and item.kind == "trace":
         grown = msgspec.structs.replace(grown, message=fill * times)
@@ -58,16 +63,15 @@ def test_fits_and_loses_nothing(item, fill, times):
 @given(item=items())
 def test_every_field_is_within_its_own_limit(item):
     """A row whose names, values and fields are all too long has none too long afterwards."""
-    long = {
-        field: getattr(item, field) + "🙂" * limit
-        for field, limit in FIELD_LIMITS[item.kind].items()
-    }
+    long = {field: getattr(item, field) + "🙂" * limit for field, limit in FIELD_LIMITS[item.kind].items()}
     grown = msgspec.structs.replace(item, **long, custom_dimensions={"n" * 400: "v" * 9_000, "n" * 401: "w"})
 
     sent = guard(grown, Store().put)
 
     assert all(units(getattr(sent, field)) <= limit for field, limit in FIELD_LIMITS[item.kind].items())
-    assert all(units(name) <= NAME_LIMIT and units(value) <= VALUE_LIMIT for name, value in sent.custom_dimensions.items())
+    assert all(
+        units(name) <= NAME_LIMIT and units(value) <= VALUE_LIMIT for name, value in sent.custom_dimensions.items()
+    )
     assert len(sent.custom_dimensions) >= 2 + 5
 
 

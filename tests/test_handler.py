@@ -51,7 +51,9 @@ def test_records_below_the_level_are_left_alone(log, items):
 
 def test_both_lanes_write_the_same_row(telemetry, items):
     """A handler with a filter takes the slow lane; its rows differ in nothing but id, time and line."""
-    fast, slow = (scoretrace.TelemetryHandler(home=telemetry.settings.home, service="svc", instance="test") for _ in "ab")
+    fast, slow = (
+        scoretrace.TelemetryHandler(home=telemetry.settings.home, service="svc", instance="test") for _ in "ab"
+    )
     slow.addFilter(lambda record: True)
     logger = logging.getLogger("lanes")
     logger.propagate = False

@@ -27,7 +27,7 @@ def segments(home):
 
 
 def test_the_layout_is_that_of_the_continuous_export(telemetry, home):
-    """<app>_<ikey>/<Folder>/<yyyy-MM-dd>/<HH>/<guid>_<yyyyMMdd_HHmmss>.blob"""
+    """It reads <app>_<ikey>/<Folder>/<yyyy-MM-dd>/<HH>/<guid>_<yyyyMMdd_HHmmss>.blob."""
     logging.getLogger("score").info("m")
 
     (segment,) = segments(home)
@@ -187,7 +187,8 @@ def test_retention_removes_the_oldest_of_too_much(home):
 def test_retention_never_removes_what_is_not_delivered(home):
     """Whatever the limits say: an exporter that has a cursor has not come that far."""
     delivered, half, unknown = (
-        _write(home, "2025-10-01", "00", age=50 * 86_400, size=2, name=name) for name in ("delivered", "half", "unknown")
+        _write(home, "2025-10-01", "00", age=50 * 86_400, size=2, name=name)
+        for name in ("delivered", "half", "unknown")
     )
     cursor = Cursor(home, "azure_monitor")
     cursor.advance("svc/Messages/2025-10-01/00/delivered.blob", delivered.stat().st_size)

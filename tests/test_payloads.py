@@ -100,4 +100,6 @@ def test_names_cannot_leave_their_folder(home):
         print("x" * 20_000)
 
     paths = [path.relative_to(home).as_posix() for path in home.rglob("*.json")]
-    assert [path.split("/")[:7] for path in paths] == [["modeldata", "a", "default", "b", ".._.._etc", "default", "default"]]
+    assert [path.split("/")[:7] for path in paths] == [
+        ["modeldata", "a", "default", "b", ".._.._etc", "default", "default"]
+    ]

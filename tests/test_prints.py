@@ -20,7 +20,7 @@ def _contents(items):
 
 def test_a_print_is_one_row_in_the_classic_shape(telemetry, items, capsys):
     """Message STDOUT, the text in Contents."""
-    print("scored", 3, "rows", sep=" ")
+    print("scored", 3, "rows")
 
     (item,) = items()
     assert (item.message, item.custom_dimensions) == ("STDOUT", {"Contents": "scored 3 rows"})
@@ -108,7 +108,7 @@ def test_installing_twice_taps_once(home, contents):
 
 
 def test_it_can_be_undone(home):
-    """print and the stream are what they were."""
+    """Print and the stream are what they were."""
     before = (builtins.print, sys.stdout)
     with scoretrace.configure(home=home):
         assert builtins.print is not before[0]
@@ -153,7 +153,7 @@ def test_a_print_that_fails_fails_as_without_us(telemetry, contents):
     with pytest.raises(RuntimeError, match="no text"):
         print(Unprintable())
     with pytest.raises(TypeError):
-        print("x", sep=3)
+        print("x", "y", sep=3)
 
     assert contents() == []
 

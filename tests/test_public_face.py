@@ -116,7 +116,7 @@ import scoretrace
 scoretrace.configure()
 logging.getLogger("score").info("m"); print("m" * 9000); scoretrace.log(a=[1])
 with scoretrace.request_context("r"): pass
-optional = {"duckdb", "duckdb_kql", "click", "rich", "azure", "opentelemetry", "opencensus", "numpy", "pandas", "pydantic"}
+optional = {"duckdb", "duckdb_kql", "click", "rich", "azure", "opentelemetry", "opencensus", "numpy", "pandas"}
 assert not optional & set(sys.modules), optional & set(sys.modules)
 """
     subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
@@ -153,8 +153,9 @@ def test_the_wheel_carries_the_queries(tmp_path):
     assert {f"scoretrace/kusto/{path.name}" for path in (ROOT / "kusto").glob("*.kql")} <= set(names)
     assert "scoretrace/py.typed" in names
     code = "import scoretrace; print(scoretrace.__file__); print(len(scoretrace.queries()))"
+    environment = {"PYTHONPATH": str(tmp_path / "site")}
     shown = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site")}, capture_output=True, text=True, check=True
-    ).stdout.splitlines()  # fmt: skip
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     assert shown[0].startswith(str(tmp_path))
     assert int(shown[1]) == len(list((ROOT / "kusto").glob("*.kql")))

@@ -63,7 +63,9 @@ def test_the_result_code_is_what_was_answered(telemetry, items, returned, code, 
     assert (item.result_code, item.success) == (code, success)
 
 
-@given(value=st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.tuples(inner, inner) | st.lists(inner)))
+@given(
+    value=st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.tuples(inner, inner) | st.lists(inner))
+)
 def test_any_answer_has_a_result_code(value):
     """Whatever a script returns, three digits come out."""
     assert 100 <= int(status_of(value)) <= 599
@@ -176,7 +178,9 @@ def test_a_traceparent_is_continued(telemetry, items):
     assert (item.operation_id, item.operation_parent_id) == ("a" * 32, "b" * 16)
 
 
-@pytest.mark.parametrize("header", ["", "x", "00-" + "0" * 32 + "-" + "b" * 16 + "-01", "ff-" + "a" * 32 + "-" + "b" * 16 + "-01", "é" * 999])
+@pytest.mark.parametrize(
+    "header", ["", "x", "00-" + "0" * 32 + "-" + "b" * 16 + "-01", "ff-" + "a" * 32 + "-" + "b" * 16 + "-01", "é" * 999]
+)
 def test_a_malformed_traceparent_is_ignored(telemetry, items, header):
     """The request gets an id of its own."""
     with scoretrace.request_context("score", traceparent=header):

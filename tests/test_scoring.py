@@ -33,7 +33,7 @@ def _script(tmp_path):
 
 
 def test_each_line_is_a_request(telemetry, script, items):
-    """init once, run for each line, and everything inside carries the operation."""
+    """Init once, run for each line, and everything inside carries the operation."""
     outcomes = scoretrace.score(script(), [b'{"data": [[1, 2]]}\n', b"\n", b'{"data": [[3], [4]]}'])
 
     assert [(outcome.line, outcome.response) for outcome in outcomes] == [(1, "[3]"), (3, "[3,4]")]
@@ -41,14 +41,19 @@ def test_each_line_is_a_request(telemetry, script, items):
     assert [(item.name, item.result_code) for item in requests] == [("run", "200")] * 2
     logged = [item for item in items("trace") if item.message.startswith("scoring")]
     assert [item.operation_id for item in logged] == [item.operation_id for item in requests]
-    assert [item.custom_dimensions.get("Contents") for item in items("trace")][0] == "init"
+    assert items("trace")[0].custom_dimensions["Contents"] == "init"
 
 
 def test_a_line_that_is_not_json_is_named_and_the_rest_scored(telemetry, script, items):
     """By its number; it is no request."""
     outcomes = scoretrace.score(script(), [b'{"data": []}', b"{not json", b"\xff\xfe", b'{"data": []}'])
 
-    assert [(outcome.line, outcome.is_request) for outcome in outcomes] == [(1, True), (2, False), (3, False), (4, True)]
+    assert [(outcome.line, outcome.is_request) for outcome in outcomes] == [
+        (1, True),
+        (2, False),
+        (3, False),
+        (4, True),
+    ]
     assert outcomes[1].error.startswith("not JSON: ")
     assert len(items("request")) == 2
 

@@ -53,11 +53,18 @@ def test_a_connection_string_gives_its_key(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["nonsense", "IngestionEndpoint=https://x.example", "InstrumentationKey=", "InstrumentationKey=not-a-guid", f"InstrumentationKey={GUID[:-3]}"]
+    "text",
+    [
+        "nonsense",
+        "IngestionEndpoint=https://x.example",
+        "InstrumentationKey=",
+        "InstrumentationKey=not-a-guid",
+        f"InstrumentationKey={GUID[:-3]}",
+    ],
 )
 def test_a_connection_string_without_a_key_is_refused_and_not_repeated(text):
     """The message names the field and the way out, and shows no part of the secret."""
-    with pytest.raises(SettingsError, match="InstrumentationKey.*Overview page") as caught:
+    with pytest.raises(SettingsError, match=r"InstrumentationKey.*Overview page") as caught:
         scoretrace.configure(connection_string=text)
 
     assert GUID[:8] not in str(caught.value)

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scoretrace.engine import Result, queries, query
     from scoretrace.errors import (
         FormatError,
         MissingExtraError,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
         UnsupportedQuery,
     )
     from scoretrace.payloads import payload
-    from scoretrace.engine import Result, queries, query
     from scoretrace.scoring import score
     from scoretrace.telemetry import Telemetry, TelemetryHandler, configure, log, request, request_context
 

@@ -24,9 +24,9 @@ import msgspec
 
 import scoretrace
 from scoretrace import read, ticks
+from scoretrace.engine import Result
 from scoretrace.errors import PayloadError, QueryError, ScoretraceError, SourceError
 from scoretrace.item import ExceptionItem, Item, Request, Trace
-from scoretrace.engine import Result
 from scoretrace.schema import BY_CLASSIC, SEVERITIES
 from scoretrace.scoring import Outcome
 
@@ -135,7 +135,9 @@ def run(
     sink = open(output, "w", encoding="utf-8") if output else None  # noqa: SIM115 - closed below, or never opened
     try:
         with _progress(requests, quiet=quiet) as advance:
-            outcomes = scoretrace.score(script, requests, done=lambda outcome: _scored(outcome, requests, sink, advance))
+            outcomes = scoretrace.score(
+                script, requests, done=lambda outcome: _scored(outcome, requests, sink, advance)
+            )
     finally:
         if sink is not None:
             sink.close()
@@ -324,10 +326,13 @@ def _rendered(result: Result, form: str, *, headers: bool) -> Iterable[str]:
         for row in result.dicts():
             yield _json(row) + "\n"
     elif form == "csv":
-        for row in [result.columns] * headers + result.rows:
-            line = io.StringIO(newline="")
-            csv.writer(line).writerow([_text(value) for value in row])
+        line = io.StringIO(newline="")
+        writer = csv.writer(line)
+        for values in [tuple(result.columns)] * headers + result.rows:
+            writer.writerow([_text(value) for value in values])
             yield line.getvalue()
+            line.seek(0)
+            line.truncate()
     else:
         from rich.console import Console
 

@@ -8,7 +8,6 @@ the new one.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
@@ -48,7 +47,7 @@ class Cursor:
 def cursors(home: Path) -> list[Cursor]:
     """The cursors of all exporters that ever drained *home*."""
     try:
-        names = sorted(os.listdir(home / "state" / "cursors"))
+        names = sorted(path.name for path in (home / "state" / "cursors").iterdir())
     except OSError:
         return []
     return [Cursor(home, name.removesuffix(".json")) for name in names if not name.startswith(".")]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from importlib import resources
 from pathlib import Path
@@ -49,7 +49,8 @@ _TOKEN = re.compile(
 )
 _LET = re.compile(r"^(?P<head>[ \t]*let[ \t]+(?P<name>\w+)[ \t]*=[ \t]*)(?P<value>[^;]*)(?P<end>;)", re.MULTILINE)
 _LITERAL = re.compile(
-    r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?:tick|microsecond|ms|millisecond|[smhd])?|true|false|(?:datetime|timespan|time)\([-\w:. ]*\)",
+    r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?:tick|microsecond|ms|millisecond|[smhd])?|true|false"
+    r"|(?:datetime|timespan|time)\([-\w:. ]*\)",
     re.IGNORECASE,
 )
 _PERIOD = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
@@ -153,7 +154,7 @@ def query(
         relation = engine.kql(connection, kusto, allow_write=False)
         relation.create(_RESULT)
     except Exception as error:
-        raise _explained(error, kusto, connection) from error
+        raise _explained(error, kusto) from error
     words = {word for word, _ in _words(kusto)}
     used = [blob for blob in blobs if blob.table.classic in words]
     return Result(connection, tables.unreadable(connection, used))
@@ -214,9 +215,9 @@ def _literal(name: str, value: Any, before: str) -> str:
 
 def _engine() -> Any:
     try:
-        import duckdb_kql
-        import duckdb_kql.engine  # noqa: F401 - it needs duckdb, which may be the part that is missing
         import duckdb as _  # noqa: F401
+        import duckdb_kql
+        import duckdb_kql.engine
     except ImportError as error:
         raise MissingExtraError("scoretrace.query (on Python 3.11 or newer)", "query") from error
     return duckdb_kql
@@ -282,7 +283,11 @@ def _dynamic(value: Any) -> Any:
     return value
 
 
-_READERS = {"dynamic": _dynamic, "datetime": lambda value: value.replace(tzinfo=timezone.utc)}
+def _utc(value: datetime) -> datetime:
+    return value.replace(tzinfo=timezone.utc)
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {"dynamic": _dynamic, "datetime": _utc}
 
 
 def _words(text: str) -> Iterator[tuple[str, int]]:
@@ -300,7 +305,7 @@ def _place(text: str, name: str) -> tuple[int | None, int | None]:
     return None, None
 
 
-def _explained(error: Exception, text: str, connection: duckdb.DuckDBPyConnection) -> ScoretraceError:
+def _explained(error: Exception, text: str) -> ScoretraceError:
     """The error of the engine as one of ours, with the place in the query."""
     import duckdb
     from duckdb_kql import errors
@@ -325,7 +330,7 @@ def _explained(error: Exception, text: str, connection: duckdb.DuckDBPyConnectio
         message = str(error)
         missing = re.search(r'(?:Referenced column|Column with name) "?(\w+)"? (?:not found|does not exist)', message)
         if missing:
-            return _unknown("column", missing[1], text, _columns(connection, text))
+            return _unknown("column", missing[1], text, _columns(text))
         missing = re.search(r"Table with name (\w+) does not exist", message)
         if missing:
             return _unknown("table", missing[1], text, list(BY_CLASSIC))
@@ -343,7 +348,7 @@ def _unknown(what: str, name: str, text: str, known: list[str]) -> UnknownNameEr
     )
 
 
-def _columns(connection: duckdb.DuckDBPyConnection, text: str) -> list[str]:
+def _columns(text: str) -> list[str]:
     words = {word for word, _ in _words(text)}
     return [
         column.classic

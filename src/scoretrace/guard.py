@@ -194,7 +194,7 @@ def _thin(item: Item, room: int) -> Item | None:
 
 
 def _thin_chain(details: tuple[Thrown, ...], room: int) -> tuple[Thrown, ...]:
-    """Leave out of the middle, first of each stack and then of the chain: what raised and what began are at the ends."""
+    """Leave out of the middle, first of each stack, then of the chain: what raised and what began are at the ends."""
     chain = tuple(
         msgspec.structs.replace(
             thrown,
@@ -249,7 +249,9 @@ def _size(text: str) -> int:
 def _column(slot: Slot | None) -> str:
     if slot is None:
         return "item"
-    return {"field": "{1}", "dimension": "customDimensions.{1}", "thrown": "details.{2}"}[str(slot[0])].format(*slot)[:512]
+    return {"field": "{1}", "dimension": "customDimensions.{1}", "thrown": "details.{2}"}[str(slot[0])].format(*slot)[
+        :512
+    ]
 
 
 def _replace(item: Item, cuts: dict[Slot, str]) -> Item:

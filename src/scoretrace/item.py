@@ -278,4 +278,5 @@ class Ids:
         self.next = count(100_000_000_000).__next__
 
     def __call__(self) -> str:
+        """Give an id that no other item has."""
         return f"{self.prefix}{self.next()}"

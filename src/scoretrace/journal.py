@@ -152,10 +152,7 @@ class Journal:
             segment = writer.segment
             if now < segment.until and segment.size + len(line) <= writer.limit:
                 pass  # another thread was here first
-            elif time.monotonic() < self._retry_at:
-                self._keep(writer, line)
-                return
-            elif not self._renew(writer, now):
+            elif time.monotonic() < self._retry_at or not self._renew(writer, now):
                 self._keep(writer, line)
                 return
             self._drain()
@@ -311,7 +308,10 @@ class Journal:
         if not self._warned:
             self._warned = True
             _log.warning(
-                "cannot write telemetry to %s (%s): keeping up to %d KB in memory", self.home, reason, self.buffer_bytes // 1024
+                "cannot write telemetry to %s (%s): keeping up to %d KB in memory",
+                self.home,
+                reason,
+                self.buffer_bytes // 1024,
             )
 
 

@@ -79,9 +79,7 @@ _IDENTITY = (
 )
 CONTEXT = (
     Column("sdkVersion", "SDKVersion", "string", "internal.data.sdkVersion", "tag:ai.internal.sdkVersion"),
-    Column(
-        "application_Version", "AppVersion", "string", "context.application.version", "tag:ai.application.ver"
-    ),
+    Column("application_Version", "AppVersion", "string", "context.application.version", "tag:ai.application.ver"),
     Column("client_Type", "ClientType", "string", "context.device.type", "tag:ai.device.type"),
     Column("client_Model", "ClientModel", "string", "context.device.deviceModel", "tag:ai.device.model"),
     Column("client_OS", "ClientOS", "string", "context.device.osVersion", "tag:ai.device.osVersion"),
@@ -152,9 +150,7 @@ def _thrown(which: str, column: str) -> tuple[Column, ...]:
             f"root.{which}ExceptionThrownAtAssembly",
             "",
         ),
-        Column(
-            f"{column}Method", f"{column.capitalize()}Method", "string", f"root.{which}ExceptionThrownAtMethod", ""
-        ),
+        Column(f"{column}Method", f"{column.capitalize()}Method", "string", f"root.{which}ExceptionThrownAtMethod", ""),
     )
 
 
@@ -322,7 +318,14 @@ TABLES = (
             _text("name", "Name", "name"),
             _text("url", "Url", "url"),
             *(
-                Column(f"{classic}Duration", f"{classic.capitalize()}DurationMs", "real", f"root.{export}", f"data.{envelope}", "duration")
+                Column(
+                    f"{classic}Duration",
+                    f"{classic.capitalize()}DurationMs",
+                    "real",
+                    f"root.{export}",
+                    f"data.{envelope}",
+                    "duration",
+                )
                 for classic, export, envelope in (
                     ("network", "networkConnection", "networkConnect"),
                     ("send", "sendRequest", "sentRequest"),

@@ -102,8 +102,8 @@ def _run_of(module: ModuleType, script: str | os.PathLike[str]) -> Callable[[str
     run = getattr(module, "run", None)
     if not callable(run):
         raise ScriptError(f"{os.fspath(script)} has no function run(): a scoring script has init() and run(data)")
-    timed = telemetry.request(run, name="run")
-    extra = {"request_headers": {}} if "request_headers" in inspect.signature(run).parameters else {}
+    timed = telemetry.request(name="run")(run)
+    extra: dict[str, Any] = {"request_headers": {}} if "request_headers" in inspect.signature(run).parameters else {}
 
     def call(body: str) -> Any:
         value = timed(body, **extra)

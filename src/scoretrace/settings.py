@@ -93,9 +93,9 @@ def instrumentation_key(connection_string: str) -> str:
     text = connection_string.strip()
     if _GUID.fullmatch(text):
         return text.lower()
-    fields = dict(
-        (name.strip().lower(), value.strip()) for name, _, value in (pair.partition("=") for pair in text.split(";"))
-    )
+    fields = {
+        name.strip().lower(): value.strip() for name, _, value in (pair.partition("=") for pair in text.split(";"))
+    }
     key = fields.get("instrumentationkey", "")
     way_out = "copy the whole connection string from the Overview page of the Application Insights resource"
     if not key:
@@ -200,7 +200,9 @@ SETTINGS = (
     ),
     Setting("keep_days", ("SCORETRACE_KEEP_DAYS",), 30.0, _positive, "how long delivered telemetry stays on disk"),
     Setting("keep_bytes", ("SCORETRACE_KEEP_BYTES",), 2 * 1024**3, _bytes, "how much of it"),
-    Setting("segment_bytes", ("SCORETRACE_SEGMENT_BYTES",), 64 * 1024**2, _bytes, "a journal file is closed at this size"),
+    Setting(
+        "segment_bytes", ("SCORETRACE_SEGMENT_BYTES",), 64 * 1024**2, _bytes, "a journal file is closed at this size"
+    ),
     Setting("buffer_bytes", ("SCORETRACE_BUFFER_BYTES",), 4 * 1024**2, _bytes, "kept in memory while the disk refuses"),
     Setting("disabled", ("OTEL_SDK_DISABLED",), False, _boolean, "nothing is captured"),
 )
@@ -218,7 +220,7 @@ def resolve(given: Mapping[str, Any] | None = None, environment: Mapping[str, st
     unknown = given.keys() - {setting.name for setting in SETTINGS}
     if unknown:
         names = ", ".join(setting.name for setting in SETTINGS)
-        raise SettingsError(f"{sorted(unknown)[0]} is not a setting; there are {names}")
+        raise SettingsError(f"{min(unknown)} is not a setting; there are {names}")
     values: dict[str, Any] = {}
     for setting in SETTINGS:
         value, origin = _find(setting, given, environment)

@@ -39,8 +39,8 @@ def cut(text: str, most: int, size: int | None = None) -> str:
 
     A text that fits comes back unchanged.
 
-    >>> cut('{"id": 7, "rows": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]}', 48)
-    '{"id":7,"rows":[1,2,"… 11 more"]}'
+    >>> cut('{"id": 7, "rows": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18]}', 60)
+    '{"id":7,"rows":[1,2,3,4,5,6,7,8,"… 10 more"]}'
     """
     goal = float(most)
     for _ in range(24):
@@ -114,14 +114,15 @@ def shrink(data: bytes, budget: int) -> bytes:
 
 
 def _shrink_object(pairs: list[tuple[str, bytes]], budget: int) -> bytes:
-    left = budget - 2 - _MARK
+    named = [(_encode(key) if len(key) <= _ROWS else _shrink_string(key, _ROWS), value) for key, value in pairs]
+    costs = [len(name) + 2 + min(len(value), 24) for name, value in named]
+    left = budget - 2 - (0 if sum(costs) <= budget - 2 else _MARK)
     kept: list[tuple[bytes, bytes]] = []
-    for key, value in pairs:
-        name = _encode(key) if len(key) <= _ROWS else _shrink_string(key, _ROWS)
-        left -= len(name) + 2 + min(len(value), 16)
+    for pair, cost in zip(named, costs, strict=True):
+        left -= cost
         if left < 0 and kept:
             break
-        kept.append((name, value))
+        kept.append(pair)
     room = budget - 2 - sum(len(name) + 2 for name, _ in kept) - (_MARK if len(kept) < len(pairs) else 0)
     level = max(fill([len(value) for _, value in kept], room), 4)
     parts = [name + b":" + (value if len(value) <= level else shrink(value, level)) for name, value in kept]

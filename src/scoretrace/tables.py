@@ -11,7 +11,7 @@ journal has 100 ns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from scoretrace.schema import SEVERITIES, TABLES, Column, Table
@@ -151,7 +151,7 @@ def _unnested(table: Table) -> str:
         entries = "flatten(list_transform(context.custom.metrics, lambda m: map_entries(m)))"
         return f", unnest({entries}) AS metrics(entry)"
     if table.kind == "counter":  # the counter's name is the key of its value
-        entries = f'list_filter(map_entries("{table.root}"[1]), lambda e: json_type(e.value) = \'OBJECT\')'
+        entries = f"list_filter(map_entries(\"{table.root}\"[1]), lambda e: json_type(e.value) = 'OBJECT')"
         return f", (SELECT {entries}[1] AS entry)"
     return ""
 
@@ -162,39 +162,14 @@ def _value(column: Column, table: Table) -> str:
         return _metric(detail)
     if form == "counter":
         return "entry.key" if detail == "name" else "entry.value->>'value'"
-    return {
-        "text": lambda: f"coalesce({_at(column, table)}, '')",
-        "code": lambda: f"coalesce({_at(column, table)}, '')",
-        "time": lambda: f"nullif(try_cast({_at(column, table)} AS TIMESTAMP), TIMESTAMP '0001-01-01')",
-        "constant": lambda: _quote(ITEM_TYPES[table.kind]),
-        "absent": lambda: "''",
-        "path": lambda: _path(column, table),
-        "count": lambda: _count(column, table),
-        "severity": lambda: _cases(
-            f"lower({_at(column, table)})",
-            {name.lower(): str(level) for level, name in enumerate(SEVERITIES)},
-            f"try_cast({_at(column, table)} AS INTEGER)",
-        ),
-        "bool": lambda: _cases(f"lower({_at(column, table)})", {"true": "'True'", "false": "'False'"}, "''"),
-        "pass": lambda: _cases(f"lower({_at(column, table)})", {"pass": "'True'", "fail": "'False'"}, "''"),
-        "duration": lambda: f"{_at(column, table)}.value / 10000.0",
-        "real": lambda: f"{_at(column, table)}.value",
-        "bucket": lambda: _bucket(table),
-        "dimensions": lambda: _merged("context.custom.dimensions", "substr(x::VARCHAR, 2, length(x::VARCHAR) - 2)"),
-        "metrics": lambda: _merged(
-            "context.custom.metrics",
-            "array_to_string(list_transform(map_entries(x), "
-            "lambda e: to_json(e.key)::VARCHAR || ':' || to_json(e.value.value)::VARCHAR), ',')",
-        ),
-        "details": lambda: _details(table),
-    }[form]()
+    return _FORMS[form](column, table)
 
 
 def _at(column: Column, table: Table) -> str:
     """The expression for the place of *column* in a line."""
     first, *rest = column.export.split(".")
     if first == "root" and table.kind == "exception":
-        return f"\"{table.root}\"->0->>{_quote('$.' + '.'.join(rest))}"
+        return f'"{table.root}"->0->>{_quote("$." + ".".join(rest))}'
     if first == "root" and table.kind == "counter":
         return f"\"{table.root}\"[1][{_quote(rest[0])}]->>'$'"
     head = f'"{table.root}"[1]' if first == "root" else first
@@ -217,7 +192,7 @@ def _metric(detail: str) -> str:
 
 def _details(table: Table) -> str:
     return (
-        f'to_json(list_transform(("{table.root}"->\'$[*]\')[2:], '
+        f"to_json(list_transform((\"{table.root}\"->'$[*]')[2:], "
         f"lambda x: json_merge_patch(x, json_object('type', x->'typeName'))))"
     )
 
@@ -258,3 +233,51 @@ def _quote(text: str) -> str:
 
 def _name(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
+
+
+def _plain(column: Column, table: Table) -> str:
+    return f"coalesce({_at(column, table)}, '')"
+
+
+def _time(column: Column, table: Table) -> str:
+    return f"nullif(try_cast({_at(column, table)} AS TIMESTAMP), TIMESTAMP '0001-01-01')"
+
+
+def _severity(column: Column, table: Table) -> str:
+    levels = {name.lower(): str(level) for level, name in enumerate(SEVERITIES)}
+    return _cases(f"lower({_at(column, table)})", levels, f"try_cast({_at(column, table)} AS INTEGER)")
+
+
+def _success(column: Column, table: Table) -> str:
+    words = {"true": "'True'", "false": "'False'", "pass": "'True'", "fail": "'False'"}
+    return _cases(f"lower({_at(column, table)})", words, "''")
+
+
+def _dimensions(_column: Column, _table: Table) -> str:
+    return _merged("context.custom.dimensions", "substr(x::VARCHAR, 2, length(x::VARCHAR) - 2)")
+
+
+def _measurements(_column: Column, _table: Table) -> str:
+    pair = "lambda e: to_json(e.key)::VARCHAR || ':' || to_json(e.value.value)::VARCHAR"
+    return _merged("context.custom.metrics", f"array_to_string(list_transform(map_entries(x), {pair}), ',')")
+
+
+# How a column of each form is made of its line; those of metrics and counters are made in _value.
+_FORMS: dict[str, Callable[[Column, Table], str]] = {
+    "text": _plain,
+    "code": _plain,
+    "time": _time,
+    "constant": lambda _column, table: _quote(ITEM_TYPES[table.kind]),
+    "absent": lambda _column, _table: "''",
+    "path": _path,
+    "count": _count,
+    "severity": _severity,
+    "bool": _success,
+    "pass": _success,
+    "duration": lambda column, table: f"{_at(column, table)}.value / 10000.0",
+    "real": lambda column, table: f"{_at(column, table)}.value",
+    "bucket": lambda _column, table: _bucket(table),
+    "dimensions": _dimensions,
+    "metrics": _measurements,
+    "details": lambda _column, table: _details(table),
+}

@@ -226,7 +226,7 @@ class Telemetry:
             "lost": lost,
         }
 
-    def __enter__(self) -> Telemetry:
+    def __enter__(self) -> Telemetry:  # noqa: PYI034 - Self is newer than Python 3.10
         return self
 
     def __exit__(
@@ -236,7 +236,7 @@ class Telemetry:
 
     def _in_context(self, item: Item) -> Item:
         context: dict[str, Any] = {
-            "item_id": item.item_id or f"{self._ids.prefix}{self._ids.next()}",
+            "item_id": item.item_id or self._ids(),
             "timestamp": ticks.now() if item.timestamp is None else item.timestamp,
             "cloud_role_name": item.cloud_role_name or self.settings.service,
             "cloud_role_instance": item.cloud_role_instance or self.settings.instance,
@@ -398,7 +398,10 @@ def request_context(
     custom_dimensions: Mapping[str, Any] | None = None,
 ) -> RequestContext:
     """
-    The same for a block of code: ``with request_context("score") as context: ...``.
+    Do for a block of code what `request` does for a function.
+
+        with scoretrace.request_context("score") as context:
+            ...
 
     *traceparent* is the W3C header of the caller; one that is malformed is
     ignored. Inside, `context.result_code`, `context.success` and

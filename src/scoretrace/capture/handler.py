@@ -244,9 +244,7 @@ class RecordHandler(logging.Handler):
         where = _where(record)
         if sum(map(len, where.values())) > _SITE_TEXT:
             return None
-        return cut_open(
-            msgspec.structs.replace(base, severity_level=severity(record.levelno), custom_dimensions=where)
-        )
+        return cut_open(msgspec.structs.replace(base, severity_level=severity(record.levelno), custom_dimensions=where))
 
     def _forget(self) -> None:
         self._sites.clear()

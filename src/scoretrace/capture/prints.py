@@ -108,7 +108,9 @@ def _hand_over(name: str, text: str) -> None:
 def _tap_print() -> Callable[[], None]:
     real = builtins.print
 
-    def print(*values: Any, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False) -> None:  # noqa: A001
+    def print(  # noqa: A001 - tracebacks and help() show it as what it is
+        *values: Any, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False
+    ) -> None:
         name = "STDERR" if file is not None and file is sys.stderr else "STDOUT"
         tapped = (file is None or file is sys.stdout or name == "STDERR") and _sinks[name] and not _state.busy
         if not tapped or not (sep is None or isinstance(sep, str)) or not (end is None or isinstance(end, str)):
@@ -147,7 +149,7 @@ def _tap_stream(name: str) -> Callable[[], None]:
         try:
             return real_write(text)
         finally:
-            if not _state.busy and isinstance(text, str) and not _is_logging(sys._getframe(1)):
+            if not _state.busy and isinstance(text, str) and not _is_logging(sys._getframe(1)):  # noqa: SLF001 - the way to a caller
                 whole = _state.pending.pop(name, "") + text
                 lines, newline, rest = whole.rpartition("\n")
                 if rest:

@@ -65,7 +65,7 @@ class RequestContext:
         self._token: Token[Operation] | None = None
         self._start = self._timestamp = 0
 
-    def __enter__(self) -> RequestContext:
+    def __enter__(self) -> RequestContext:  # noqa: PYI034 - Self is newer than Python 3.10
         if self._outlet is not None:
             carry()
             self._token = OPERATION.set(Operation(self.operation_id, as_text(self.name)[:128], self.id))
@@ -132,7 +132,7 @@ def timed(run: Run, outlet: Callable[[], Outlet | None], name: str | None = None
     """*run* as a request each time it is called; a coroutine or generator function stays one."""
     import inspect
 
-    title = name or getattr(run, "__name__", "run")
+    title = str(name or getattr(run, "__name__", "run"))
 
     if inspect.iscoroutinefunction(run):
 
