@@ -27,7 +27,10 @@ from scoretrace.locks import try_lock
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 BUFFER_BYTES = 4 * 1024 * 1024
-RETRY_SECONDS = 1.0  # between attempts to write to a disk that refused
+RETRY_SECONDS, RETRY_SECONDS_MOST = (
+    0.01,
+    1.0,
+)  # between attempts to write to a disk that refused: twice as long each time
 
 _log = logging.getLogger("scoretrace")
 _open_flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -120,8 +123,11 @@ class Journal:
         self._lock = RLock()
         self._buffer: deque[tuple[Writer, bytes]] = deque()
         self._buffered = 0
+        self._busy = False
         self._warned = False
         self._retry_at = float("-inf")
+        self._retry_seconds = RETRY_SECONDS
+        self._messages: deque[str] = deque()
         self._marker_path: Path | None = None
         self.name = os.urandom(16).hex()
         for writer in self._writers.values():
@@ -144,36 +150,54 @@ class Journal:
         """How many lines wait in memory for a disk that refused them."""
         return len(self._buffer)
 
-    # Away from the usual path: everything below holds the lock.
+    # Away from the usual path. Everything below holds the lock; a signal handler that logs while its own thread is in
+    # here finds `_busy` set, and leaves its line in memory for the one that is.
 
     def rotate(self, writer: Writer, line: bytes, now: float) -> None:
         """Write *line* to a new segment: the hour is over, or the segment full."""
         with self._lock:
-            segment = writer.segment
-            if now < segment.until and segment.size + len(line) <= writer.limit:
-                pass  # another thread was here first
-            elif time.monotonic() < self._retry_at or not self._renew(writer, now):
+            if self._busy:
                 self._keep(writer, line)
                 return
-            self._drain()
-            if self._buffer or not self._put(writer, line):
-                self._keep(writer, line)
+            self._busy = True
+            try:
+                self._rotate(writer, line, now)
+            finally:
+                self._busy = False
+            if self._buffer and not self._warned:  # left there by a signal handler
+                self._drain()
+        self._speak()
+
+    def _rotate(self, writer: Writer, line: bytes, now: float) -> None:
+        segment = writer.segment
+        fits = now < segment.until and segment.size + len(line) <= writer.limit  # another thread was here first
+        if not fits and (time.monotonic() < self._retry_at or not self._renew(writer, now)):
+            self._keep(writer, line)
+            return
+        self._drain()
+        if self._buffer or not self._put(writer, line):
+            self._keep(writer, line)
 
     def refused(self, writer: Writer, line: bytes, reason: str) -> None:
         """Keep the *line* that the disk did not take; what follows goes to a new segment, away from a torn end."""
         with self._lock:
-            self._close(writer)
+            writer.segment = _CLOSED
             self._outage(reason)
             self._keep(writer, line)
+        self._speak()
 
     def flush(self) -> bool:
         """Write what waits in memory; says whether nothing waits any more."""
         with self._lock:
-            for writer in {id(writer): writer for writer, _ in self._buffer}.values():
-                if writer.segment is _CLOSED and not self._renew(writer, time.time()):
-                    return False
-            self._drain()
-            return not self._buffer
+            if not self._busy:
+                self._busy = True
+                try:
+                    self._drain()
+                finally:
+                    self._busy = False
+            waiting = bool(self._buffer)
+        self._speak()
+        return not waiting
 
     def close(self) -> None:
         """Write what waits, close the segments, and count what could not be written as lost."""
@@ -181,7 +205,7 @@ class Journal:
         with self._lock:
             if self._buffer:
                 self.lost["disk"] += len(self._buffer)
-                _log.warning("%d telemetry items were lost: %s could not be written", len(self._buffer), self.home)
+                self._messages.append(f"{len(self._buffer)} telemetry items were lost: {self.home} cannot be written")
                 self._buffer.clear()
                 self._buffered = 0
             for writer in self._writers.values():
@@ -192,6 +216,7 @@ class Journal:
                         self._marker_path.unlink()
                 os.close(self._marker)
                 self._marker = -1
+        self._speak()
 
     def recover(self) -> int:
         """Set aside the torn last lines of processes that died, and return how many there were."""
@@ -250,7 +275,7 @@ class Journal:
             self._mark(path.relative_to(self.home / "telemetry"))
             fd = os.open(path, _open_flags, 0o644)
         except OSError as error:
-            self._close(writer)
+            writer.segment = _CLOSED
             self._outage(str(error))
             return False
         writer.segment = Segment(fd, 0, (now // 3600 + 1) * 3600)
@@ -278,20 +303,21 @@ class Journal:
             reason = "the disk took only a part of a line"
         except OSError as error:
             reason = str(error)
-        self._close(writer)
+        writer.segment = _CLOSED
         self._outage(reason)
         return False
 
     def _drain(self) -> None:
         while self._buffer:
-            writer, line = self._buffer[0]
+            writer, line = self._buffer.popleft()
             if (writer.segment is _CLOSED and not self._renew(writer, time.time())) or not self._put(writer, line):
+                self._buffer.appendleft((writer, line))
                 return
-            self._buffer.popleft()
             self._buffered -= len(line)
+        self._retry_seconds = RETRY_SECONDS
         if self._warned:
             self._warned = False
-            _log.warning("%s can be written again", self.home)
+            self._messages.append(f"{self.home} can be written again")
 
     def _keep(self, writer: Writer, line: bytes) -> None:
         if self._buffered + len(line) > self.buffer_bytes:
@@ -300,19 +326,21 @@ class Journal:
         self._buffer.append((writer, line))
         self._buffered += len(line)
 
-    def _close(self, writer: Writer) -> None:
-        writer.segment = _CLOSED
-
     def _outage(self, reason: str) -> None:
-        self._retry_at = time.monotonic() + RETRY_SECONDS
+        self._retry_at = time.monotonic() + self._retry_seconds
+        self._retry_seconds = min(self._retry_seconds * 2, RETRY_SECONDS_MOST)
         if not self._warned:
             self._warned = True
-            _log.warning(
-                "cannot write telemetry to %s (%s): keeping up to %d KB in memory",
-                self.home,
-                reason,
-                self.buffer_bytes // 1024,
+            kilobytes = self.buffer_bytes // 1024
+            self._messages.append(
+                f"cannot write telemetry to {self.home} ({reason}): keeping up to {kilobytes} KB in memory"
             )
+
+    def _speak(self) -> None:
+        """Say what there is to say, without the lock: a handler of the script's may itself be waiting for us."""
+        while self._messages:
+            with suppress(Exception):
+                _log.warning(self._messages.popleft())
 
 
 def set_aside_torn_end(segment: Path, quarantine: Path) -> int:
