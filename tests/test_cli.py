@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -41,9 +42,12 @@ def test_run_scores_a_file(cli, tmp_path, home):
 
     assert result.exit_code == 0
     assert "2 requests, 1 failed" in result.stderr
-    assert f"{requests}:2: KeyError: 'x'" in result.stderr
-    assert responses.read_text().splitlines() == ["1", '{"error": "KeyError: \'x\'"}']
-    assert scoretrace.query("requests | count", source=home).rows == [(2,)]
+    assert f"{requests}:2: KeyError: 'x' ({script}:5)" in result.stderr
+    first, second = responses.read_text().splitlines()
+    assert first == "1"
+    assert json.loads(second)["error"].startswith("KeyError: 'x'")
+    assert cli("run", script, requests, "--strict").exit_code == 1
+    assert len(scoretrace.query("requests", source=home)) == 4  # of both runs
 
 
 def test_run_names_a_line_that_is_not_json(cli, tmp_path):
@@ -56,7 +60,7 @@ def test_run_names_a_line_that_is_not_json(cli, tmp_path):
 
     assert result.exit_code == 1
     assert f"{requests}:2: not JSON" in result.stderr
-    assert "2 requests, 0 failed, 1 lines are not JSON" in result.stderr
+    assert "2 requests, 0 failed, 1 line not JSON" in result.stderr
 
 
 def test_run_without_a_run(cli, tmp_path):
@@ -70,6 +74,27 @@ def test_run_without_a_run(cli, tmp_path):
     assert result.exit_code == 1
     assert "has no function run()" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_run_shows_where_init_failed(cli, tmp_path):
+    """The script's own traceback, and one line that says what it was in."""
+    script, requests = tmp_path / "score.py", tmp_path / "requests.ndjson"
+    script.write_text("def init():\n    raise ValueError('no model')\ndef run(data): pass\n")
+    requests.write_text("{}")
+
+    result = cli("run", script, requests)
+
+    assert result.exit_code == 1
+    assert f'File "{script}", line 2, in init' in result.stderr
+    assert result.stderr.splitlines()[-1].endswith("failed: ValueError: no model")
+
+
+def test_run_reads_stdin(cli, tmp_path):
+    """With - for the file."""
+    script = tmp_path / "score.py"
+    script.write_text(SCRIPT)
+
+    assert "1 request, 0 failed" in cli("run", script, "-", input='{"x": 1}\n').stderr
 
 
 def test_query_writes_ndjson_into_a_pipe(cli, written):
@@ -86,7 +111,7 @@ def test_query_writes_ndjson_into_a_pipe(cli, written):
     [
         ("json", '[{"name":"score","n":1}]\n'),
         ("ndjson", '{"name":"score","n":1}\n'),
-        ("csv", "name,n\r\nscore,1\r\n"),
+        ("csv", "name,n\nscore,1\n"),
     ],
 )
 def test_query_formats(cli, written, tmp_path, form, expected):
@@ -97,13 +122,59 @@ def test_query_formats(cli, written, tmp_path, form, expected):
     assert cli("query", text, "--format", form).stdout_bytes.decode() == expected
     assert cli("query", text, "--format", form, "--output", file).exit_code == 0
     assert file.read_bytes().decode() == expected
+    named = tmp_path / f"out.{form}"
+    assert cli("query", text, "--output", named).exit_code == 0
+    assert named.read_bytes().decode() == expected
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is a device of Linux")
+def test_a_full_disk_is_named(telemetry, home):
+    """Scoretrace query ... > a file on a full disk."""
+    print("m")
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "scoretrace", "query", "traces", "--from", str(home)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    assert ended.returncode == 4
+    assert "No space left on device" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a pseudo terminal is POSIX")
+def test_the_progress_bar_leaves_stdout_alone(tmp_path, home):
+    """With stderr on a terminal and stdout in a file, what the script prints is in the file."""
+    import pty
+
+    script, requests = tmp_path / "score.py", tmp_path / "requests.ndjson"
+    script.write_text(SCRIPT)
+    requests.write_text('{"x": 1}\n')
+    ours, theirs = pty.openpty()
+    environment = {name: value for name, value in os.environ.items() if name != "CI"}
+    with open(tmp_path / "out", "wb") as out:
+        subprocess.run(
+            [sys.executable, "-m", "scoretrace", "run", str(script), str(requests), "--home", str(home)],
+            stdout=out,
+            stderr=theirs,
+            env={**environment, "TERM": "xterm"},
+            check=True,
+        )
+    os.close(theirs)
+    shown = os.read(ours, 65_536).decode()
+    os.close(ours)
+
+    assert (tmp_path / "out").read_text() == 'init\n{"x": 1}\n'
+    assert "1 request, 0 failed" in shown
 
 
 def test_query_as_a_table_and_as_parquet(cli, written, tmp_path):
     """The table names what it leaves out; Parquet needs a file."""
     result = cli("query", "traces", "--format", "table")
     assert "hello" in result.stdout
-    assert "empty columns are not shown" in result.stderr
+    assert "empty columns not shown" in result.stderr
     assert cli("query", "traces", "--format", "parquet").exit_code == 2
     assert cli("query", "traces", "--format", "parquet", "--output", tmp_path / "x.parquet").exit_code == 0
     assert (tmp_path / "x.parquet").read_bytes()[:4] == b"PAR1"
@@ -130,6 +201,13 @@ def test_query_parameters_and_time_span(cli, written):
         (["query", "traces", "--from", "/nowhere"], 4, "there is no /nowhere"),
         (["query", "failures", "--set", "since"], 2, "NAME=VALUE"),
         (["query", "traces", "--since", "soon"], 3, "time span"),
+        (["query", "traces", "-f", "csv", "-o", "/nowhere/at/all.csv"], 4, "FileNotFoundError"),
+        (["query", "traces", "--from", __file__], 4, "no file of an export"),
+        (["query", ""], 3, "the query is empty"),
+        (["query", "traces | sumarize count()"], 3, "no operator sumarize: did you mean summarize?"),
+        (["query", "Traces"], 3, "Traces is neither a table nor a bundled query: did you mean traces?"),
+        (["query", "traces | where message = 'x'"], 3, "a comparison is written =="),
+        (["run", "/nowhere.py", "/nowhere.ndjson"], 2, "does not exist"),
         (["query", "traces", "--format", "xml"], 2, "'xml' is not one of"),
         (["queries", "nope"], 3, "no bundled query nope"),
         (["payload", "nope"], 1, "no item in"),

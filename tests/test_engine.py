@@ -186,10 +186,37 @@ def test_a_timespan_limits_every_table(put):
         return {row[0] for row in scoretrace.query("traces | project message", timespan=timespan).rows}
 
     assert messages(None) == {"new", "old"}
-    assert messages(timedelta(days=1)) == messages("P1D") == messages("PT2H") == {"new"}
+    assert messages(timedelta(days=1)) == messages("P1D") == messages("PT2H") == messages("6h") == {"new"}
     assert messages((moment - timedelta(days=4), moment - timedelta(days=2))) == {"old"}
     with pytest.raises(QueryError, match="time span"):
         messages("yesterday")
+
+
+def test_a_timespan_reaches_the_since_of_a_query(put):
+    """A bundled query's own default does not narrow what was asked for."""
+    put(scoretrace.item.Request(name="old", timestamp=ticks.now() - ticks.SECOND * 3 * 86_400, success=False))
+
+    assert len(scoretrace.query("failures")) == 0
+    assert len(scoretrace.query("failures", timespan="7d")) == 1
+    assert len(scoretrace.query("failures", timespan="7d", since="1d")) == 0
+
+
+def test_a_failure_is_one_row_with_its_last_exception(telemetry, home):
+    """However many exceptions were logged on the way."""
+    with pytest.raises(ValueError, match="the end"), scoretrace.request_context("score"):
+        for number in range(3):
+            logging.getLogger("score").error("caught", exc_info=KeyError(number))
+        raise ValueError("the end")
+
+    assert [row["outerMessage"] for row in scoretrace.query("failures", source=home).dicts()] == ["the end"]
+
+
+def test_queries_read_the_home_that_is_configured(tmp_path, monkeypatch):
+    """Also after the script has changed its folder."""
+    with scoretrace.configure(home=tmp_path / "elsewhere"):
+        print("m")
+        monkeypatch.chdir(tmp_path)
+        assert scoretrace.query("traces | count").rows == [(1,)]
 
 
 @pytest.mark.parametrize(
@@ -198,7 +225,8 @@ def test_a_timespan_limits_every_table(put):
         ("traces\n| where mesage == 'x'", UnknownNameError, 2, 9),
         ("traces\n// mesage\n| extend a = 'mesage' | where mesage == 'x'", UnknownNameError, 3, 31),
         ("trases | take 1", UnknownNameError, 1, 1),
-        ("traces | wherex", QuerySyntaxError, 1, 8),
+        ("traces | wherex", QuerySyntaxError, 1, 10),
+        ("traces | where (", QuerySyntaxError, 1, 8),
         ("traces\n| make-series count() on timestamp step 1h", UnsupportedQuery, 2, 3),
         ("requests | summarize percentiles(duration, 50, 95)", UnsupportedQuery, 1, 22),
     ],

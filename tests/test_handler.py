@@ -3,6 +3,9 @@
 import json
 import logging
 import logging.config
+import os
+import subprocess
+import sys
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -171,8 +174,6 @@ def test_basic_config_after_configure_still_works(telemetry, capsys, items):
         if handler not in ours:
             root.removeHandler(handler)
     try:
-        import sys
-
         logging.basicConfig(stream=sys.stderr, format="own %(message)s", force=True)
         logging.getLogger("score").warning("both")
     finally:
@@ -193,6 +194,97 @@ def test_a_warning_nobody_shows_still_reaches_stderr(telemetry, capsys):
         root.handlers = before
 
     assert "seen" in capsys.readouterr().err
+
+
+def run_script(home, text, **more):
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", text],
+        env={**os.environ, "SCORETRACE_HOME": str(home), **more},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_dict_config_after_configure_keeps_the_telemetry(home, items):
+    """A script that sets up its console by dictConfig loses no rows."""
+    ended = run_script(
+        home,
+        """
+import logging, logging.config, scoretrace
+scoretrace.configure()
+logging.config.dictConfig({
+    "version": 1, "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+})
+logging.getLogger("score").info("both")
+""",
+    )
+
+    assert ended.stderr == "both\n"
+    assert [item.message for item in items("trace")] == ["both"]
+
+
+@pytest.mark.parametrize(
+    "setup", ["", "logging.basicConfig(format='%(message)s')", "logging.basicConfig(level='INFO')"]
+)
+@pytest.mark.parametrize("order", ["{ours}; {theirs}", "{theirs}; {ours}"])
+def test_the_console_shows_what_it_would_without_us(home, items, setup, order):
+    """Whichever comes first: telemetry has the INFO rows, the console what the script asked for."""
+    text = """
+import logging, scoretrace
+{setup}
+log = logging.getLogger("score")
+log.info("info"); log.warning("warning"); log.error("error")
+"""
+    bare = run_script(home, text.format(setup=setup or "pass"))
+    setup = order.format(ours="scoretrace.configure()", theirs=setup or "pass")
+    ours = run_script(home, text.format(setup=setup))
+
+    assert ours.stderr == bare.stderr
+    assert [item.message for item in items("trace")] == ["info", "warning", "error"]
+
+
+def test_disabled_leaves_the_console_and_the_disk_alone(home):
+    """Warnings are shown as ever, and nothing is made."""
+    ended = run_script(
+        home,
+        "import logging, scoretrace; scoretrace.configure(); logging.getLogger('score').warning('seen')",
+        OTEL_SDK_DISABLED="true",
+    )
+
+    assert ended.stderr == "seen\n"
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("where", ["raise ValueError('end')", "threading.Thread(target=int, args=('x',)).start()"])
+def test_an_exception_that_nobody_catches_is_a_row(home, items, where):
+    """Of the process and of a thread, as critical; and it is shown as ever."""
+    ended = run_script(home, f"import threading, scoretrace; scoretrace.configure()\n{where}")
+
+    (item,) = items("exception")
+    assert (item.type, item.severity_level) == ("ValueError", 4)
+    assert "Traceback" in ended.stderr
+
+
+def test_an_exception_is_one_row_wherever_it_ends(home, items):
+    """One that fails a request and then the process."""
+    run_script(
+        home, "import scoretrace; scoretrace.configure()\nwith scoretrace.request_context('r'): raise ValueError"
+    )
+
+    assert len(items("exception")) == 1
+
+
+def test_a_second_configure_takes_the_place_of_a_handler(home, items):
+    """A logging.json and then a configure of another service: each row is one row."""
+    root = logging.getLogger()
+    root.addHandler(scoretrace.TelemetryHandler(home=home, service="first"))
+    with scoretrace.configure(home=home, service="second"):
+        logging.getLogger("score").warning("logged")
+        print("printed")
+
+    assert [item.cloud_role_name for item in items("trace")] == ["second", "second"]
 
 
 def test_shutdown_puts_logging_back(home):

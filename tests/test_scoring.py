@@ -62,7 +62,9 @@ def test_a_run_that_raises_is_a_failed_request(telemetry, script, items):
     """The next line is scored all the same."""
     outcomes = scoretrace.score(script(), [b'{"rows": []}', b'{"data": []}'])
 
-    assert [outcome.error for outcome in outcomes] == ["KeyError: 'data'", ""]
+    assert outcomes[0].error.startswith("KeyError: 'data' (")
+    assert "my_score.py:" in outcomes[0].error
+    assert outcomes[1].error == ""
     assert [item.result_code for item in items("request")] == ["500", "200"]
     assert len(items("exception")) == 1
 
@@ -81,6 +83,40 @@ def test_a_script_that_cannot_run_says_why(telemetry, script, text, said):
     """Before any line is scored."""
     with pytest.raises(ScriptError, match=said):
         scoretrace.score(script(text), [b"{}"])
+
+
+def test_a_failing_init_is_a_row(telemetry, script, items):
+    """What kept the service from starting is recorded, as critical."""
+    with pytest.raises(ScriptError):
+        scoretrace.score(script("def init(): raise OSError('no model')\ndef run(data): pass"), [b"{}"])
+
+    (item,) = items("exception")
+    assert (item.type, item.details[0].message, item.severity_level) == ("OSError", "no model", 4)
+
+
+def test_a_run_that_exits_is_a_failed_request(telemetry, script, items):
+    """sys.exit in a request does not end the others."""
+    outcomes = scoretrace.score(script("import sys\ndef run(data): sys.exit(7)"), [b"{}", b"{}"])
+
+    assert [outcome.error.startswith("SystemExit: 7") for outcome in outcomes] == [True, True]
+    assert [item.result_code for item in items("request")] == ["500", "500"]
+
+
+def test_a_script_with_scoretrace_in_it_is_not_counted_twice(telemetry, script, home, items):
+    """It may configure and decorate by itself."""
+    text = f"""
+import scoretrace
+scoretrace.configure(home={str(home)!r}, service="its own")
+
+@scoretrace.request
+def run(data):
+    print(data)
+    return 1
+"""
+    scoretrace.score(script(text), [b"{}", b"{}"])
+
+    assert len(items("request")) == 2
+    assert [item.custom_dimensions for item in items("trace")] == [{"Contents": "{}"}] * 2
 
 
 def test_a_script_or_requests_that_are_not_there(telemetry, script, tmp_path):

@@ -8,11 +8,13 @@ there, 130 interrupted.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from itertools import islice
@@ -25,7 +27,7 @@ import msgspec
 import scoretrace
 from scoretrace import read, ticks
 from scoretrace.engine import Result
-from scoretrace.errors import PayloadError, QueryError, ScoretraceError, SourceError
+from scoretrace.errors import PayloadError, QueryError, ScoretraceError, ScriptError, SourceError
 from scoretrace.item import ExceptionItem, Item, Request, Trace
 from scoretrace.schema import BY_CLASSIC, SEVERITIES
 from scoretrace.scoring import Outcome
@@ -37,22 +39,34 @@ FORMATS = ("table", "json", "ndjson", "csv", "parquet")
 _STYLES = {0: "dim", 1: "", 2: "yellow", 3: "red", 4: "bold red"}
 _CELL = 400  # characters of a value in a table on a terminal
 _MANY = 8  # columns: beyond it, a table shows those that tell rows apart
-_NARROWEST = 14  # characters a column needs to be read; with less, each row becomes a table of its own
+_NARROWEST = 20  # characters a text needs to be read; with less, each row becomes a table of its own
+_MOST_ROWS, _MOST_RECORDS = 1_000, 100  # shown on a terminal
 
 
 class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # here, where a full disk is an error with a name
+            return result
         except ScoretraceError as error:
             if ctx.params.get("debug"):
                 raise
+            if isinstance(error, ScriptError) and error.__cause__ is not None:
+                click.echo("".join(traceback.format_exception(error.__cause__)), err=True, nl=False)
             click.echo(f"{type(error).__name__}: {error}", err=True)
             ctx.exit(_exit_code(error))
         except BrokenPipeError:
             # Whoever read our output has seen enough; the interpreter must not complain at its end either.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
+        except OSError as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"{type(error).__name__}: {error}", err=True)
+            with contextlib.suppress(OSError):  # nothing may be left for the interpreter to flush at its end
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(4)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(130)
@@ -103,11 +117,17 @@ def cli(debug: bool) -> None:
 
 
 @cli.command()
-@click.argument("script", type=click.Path(dir_okay=False))
-@click.argument("requests", type=click.Path(dir_okay=False))
+@click.argument("script", type=click.Path(exists=True, dir_okay=False))
+@click.argument("requests", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option("--home", help="Where telemetry goes. [default: SCORETRACE_HOME, or .scoretrace]")
 @click.option("--service", help="The name of the service. [default: OTEL_SERVICE_NAME, SERVICE_NAME]")
-@click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write the responses, one JSON value a line.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False),
+    help='Write a JSON value for each line that is not blank: its response, or {"error": ...}.',
+)
+@click.option("--strict", is_flag=True, help="Exit with 1 when a request failed.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no summary.")
 @click.pass_context
 def run(
@@ -117,37 +137,44 @@ def run(
     home: str | None,
     service: str | None,
     output: str | None,
+    strict: bool,
     quiet: bool,
 ) -> None:
     """
     Score each line of REQUESTS with SCRIPT.
 
-    REQUESTS holds one JSON value a line. The script's init() runs once, its
-    run() for each line, as a request with everything in it. A run() that raises
-    is a failed request. A line that is not JSON is named and left out, and the
-    exit code is 1 then.
+    REQUESTS holds one JSON value a line; - reads stdin. The script's init()
+    runs once, its run() for each line, as a request with everything in it. A
+    run() that raises is a failed request, and with --strict the exit code is 1
+    then. A line that is not JSON is named and left out, and the exit code is 1.
 
     \b
       scoretrace run score.py requests.ndjson
       scoretrace run score.py requests.ndjson --service diabetes -o responses.ndjson
     """
     scoretrace.configure(home=home, service=service)
-    sink = open(output, "w", encoding="utf-8") if output else None  # noqa: SIM115 - closed below, or never opened
+    # Line by line, so that what was scored is there whatever ends the process.
+    sink = open(output, "w", encoding="utf-8", buffering=1) if output else None  # noqa: SIM115 - closed below
+    lines = sys.stdin.buffer if requests == "-" else requests
     try:
         with _progress(requests, quiet=quiet) as advance:
-            outcomes = scoretrace.score(
-                script, requests, done=lambda outcome: _scored(outcome, requests, sink, advance)
-            )
+            outcomes = scoretrace.score(script, lines, done=lambda outcome: _scored(outcome, requests, sink, advance))
     finally:
         if sink is not None:
             sink.close()
     bad = sum(not outcome.is_request for outcome in outcomes)
     failed = sum(bool(outcome.error) for outcome in outcomes) - bad
     if not quiet:
-        total = len(outcomes) - bad
-        click.echo(f"{total} requests, {failed} failed" + (f", {bad} lines are not JSON" if bad else ""), err=True)
-    if bad:
+        said = f"{_count(len(outcomes) - bad, 'request')}, {failed} failed"
+        if bad:
+            said += f", {_count(bad, 'line')} not JSON"
+        click.echo(said, err=True)
+    if bad or (strict and failed):
         ctx.exit(1)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _scored(outcome: Outcome, requests: str, sink: IO[str] | None, advance: Callable[[], None]) -> None:
@@ -171,7 +198,9 @@ class _progress:  # noqa: N801 - used as a context manager
                 total = sum(bool(line.strip()) for line in Path(requests).read_bytes().splitlines())
             except OSError:
                 total = 0
-            self.bar = Progress(console=Console(stderr=True), transient=True)
+            self.bar = Progress(
+                console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False
+            )
             self.task = self.bar.add_task("scoring", total=total)
 
     def __enter__(self) -> Callable[[], None]:
@@ -215,10 +244,13 @@ def query(
         if not equals:
             raise click.UsageError(f"--set takes NAME=VALUE, not {setting!r}")
         parameters[name.strip()] = value.strip()
-    result = scoretrace.query(text, source=source, timespan=_span(timespan), **parameters)
+    result = scoretrace.query(text, source=source, timespan=timespan, **parameters)
     _show(result, form, output, headers=not no_headers)
     for name, count in result.unreadable.items():
-        click.echo(f"{name}: {count} lines cannot be read and were passed over", err=True)
+        click.echo(f"{name}: {_count(count, 'line')} cannot be read, passed over", err=True)
+    default = next((bundled.parameters.get("since") for bundled in scoretrace.queries() if bundled.name == text), None)
+    if not result.rows and default and timespan is None and "since" not in parameters:
+        click.echo(f"this query looks back {default}; --since 7d looks further", err=True)
 
 
 @cli.command()
@@ -289,18 +321,9 @@ def payload(item_id: str, source: str | None, output: str | None) -> None:
         click.echo(data, nl=False)
 
 
-def _span(text: str | None) -> timedelta | str | None:
-    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-    if text and text[-1] in units:
-        try:
-            return timedelta(**{units[text[-1]]: float(text[:-1])})
-        except (ValueError, OverflowError):
-            pass
-    return text
-
-
 def _show(result: Result, form: str | None, output: str | None, *, headers: bool) -> None:
-    form = form or ("table" if output is None and sys.stdout.isatty() else "ndjson")
+    ending = Path(output).suffix[1:].lower() if output else ""
+    form = form or (ending if ending in FORMATS else "table" if output is None and sys.stdout.isatty() else "ndjson")
     if form == "parquet":
         if output is None:
             raise click.UsageError("--format parquet needs --output FILE")
@@ -327,9 +350,9 @@ def _rendered(result: Result, form: str, *, headers: bool) -> Iterable[str]:
             yield _json(row) + "\n"
     elif form == "csv":
         line = io.StringIO(newline="")
-        writer = csv.writer(line)
+        writer = csv.writer(line, lineterminator="\n")  # an id that ends in a carriage return is no id to a shell
         for values in [tuple(result.columns)] * headers + result.rows:
-            writer.writerow([_text(value) for value in values])
+            writer.writerow([value.isoformat() if isinstance(value, datetime) else _text(value) for value in values])
             yield line.getvalue()
             line.seek(0)
             line.truncate()
@@ -346,8 +369,10 @@ def _show_table(result: Result) -> None:
 
     console = Console(width=None if sys.stdout.isatty() else 160)
     shown, same = _worth_showing(result)
-    if result.rows and (len(result.rows) == 1 or len(shown) * _NARROWEST > console.width) and len(shown) > 4:
-        for row in result.rows:
+    most = _MOST_ROWS
+    if len(shown) > 4 and _width(result, shown) > console.width:
+        most = _MOST_RECORDS
+        for row in result.rows[:most]:
             console.print(_record(result, shown, row))
     else:
         console.print(_table(result, shown))
@@ -355,8 +380,26 @@ def _show_table(result: Result) -> None:
         click.echo(f"the same in all rows: {', '.join(same)}", err=True)
     hidden = len(result.columns) - len(shown) - len(same)
     if hidden:
-        click.echo(f"{hidden} empty columns are not shown; --format csv has them", err=True)
-    click.echo("1 row" if len(result) == 1 else f"{len(result):,} rows", err=True)
+        click.echo(f"{_count(hidden, 'empty column')} not shown; --format csv has all", err=True)
+    total = _count(len(result), "row")
+    if len(result) > most:
+        total = f"the first {most:,} of {total} shown; --format csv has all"
+    click.echo(total, err=True)
+
+
+def _width(result: Result, shown: list[int]) -> int:
+    """What the columns need at the least: those that are never broken their longest value, the others some room."""
+    return sum(
+        2 + max([len(result.columns[index]), *(len(_text(row[index])) for row in result.rows[:_MOST_ROWS])])
+        if _is_whole(result, index)
+        else _NARROWEST
+        for index in shown
+    )
+
+
+def _is_whole(result: Result, index: int) -> bool:
+    """Whether a column is never broken: times, numbers, and ids, which one wants to copy."""
+    return result.types[index] not in {"string", "dynamic"} or result.columns[index].lower().endswith("id")
 
 
 def _worth_showing(result: Result) -> tuple[list[int], list[str]]:
@@ -398,8 +441,13 @@ def _table(result: Result, shown: list[int]) -> Any:
     table = Table(box=box.SIMPLE_HEAD, header_style="bold")
     for index in shown:
         numeric = result.types[index] in {"int", "long", "real", "decimal"}
-        table.add_column(Text(result.columns[index]), justify="right" if numeric else "left", overflow="fold")
-    for row in result.rows:
+        table.add_column(
+            Text(result.columns[index]),
+            justify="right" if numeric else "left",
+            overflow="fold",
+            no_wrap=_is_whole(result, index),
+        )
+    for row in result.rows[:_MOST_ROWS]:
         table.add_row(*(Text(_short(_text(row[index]))) for index in shown))
     return table
 

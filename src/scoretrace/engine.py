@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
-from importlib import resources
+from importlib import import_module, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -47,6 +47,7 @@ _KUSTO_TYPES = {
 _TOKEN = re.compile(
     r"""(?P<skip>//[^\n]*|@?"(?:[^"\\\n]|\\.)*"|@?'(?:[^'\\\n]|\\.)*'|\s+)|(?P<word>[A-Za-z_]\w*)|.""", re.DOTALL
 )
+_BLANKED = re.compile(r"""//[^\n]*|@?"(?:[^"\\\n]|\\.)*"|@?'(?:[^'\\\n]|\\.)*'""")  # comments and strings
 _LET = re.compile(r"^(?P<head>[ \t]*let[ \t]+(?P<name>\w+)[ \t]*=[ \t]*)(?P<value>[^;]*)(?P<end>;)", re.MULTILINE)
 _LITERAL = re.compile(
     r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?:tick|microsecond|ms|millisecond|[smhd])?|true|false"
@@ -54,7 +55,17 @@ _LITERAL = re.compile(
     re.IGNORECASE,
 )
 _PERIOD = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
+_SHORT_PERIOD = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _RESULT = "_scoretrace_result"
+# fmt: off
+_OPERATORS = [
+    "as", "consume", "count", "distinct", "evaluate", "extend", "facet", "find", "fork", "getschema", "invoke", "join",
+    "limit", "lookup", "make-series", "mv-apply", "mv-expand", "order", "parse", "parse-where", "partition", "project",
+    "project-away", "project-keep", "project-rename", "project-reorder", "range", "reduce", "render", "sample", "scan",
+    "search", "serialize", "sort", "summarize", "take", "top", "top-hitters", "top-nested", "union", "where",
+]
+# fmt: on
 
 Timespan = timedelta | tuple[datetime, datetime] | str | None
 
@@ -87,6 +98,9 @@ class Result:
             ]
         self.rows: list[tuple[Any, ...]] = rows
 
+    def __repr__(self) -> str:
+        return f"<Result of {len(self.rows)} rows: {', '.join(self.columns)}>"
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -99,12 +113,12 @@ class Result:
 
     def df(self) -> Any:
         """The rows as a pandas DataFrame; needs pandas."""
-        import pandas as pd
-
+        pd = _installed("pandas", "Result.df()")
         return pd.DataFrame.from_records(self.rows, columns=self.columns)
 
     def arrow(self) -> Any:
         """The rows as a pyarrow Table, dynamic columns as JSON text; needs pyarrow."""
+        _installed("pyarrow", "Result.arrow()")
         return self._connection.table(_RESULT).to_arrow_table()
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
@@ -135,8 +149,9 @@ def query(
     the path of a `.kql` file. *source* is a home folder, a folder of export
     files or one such file; without it, the home of the settings. *timespan*
     limits all tables as Azure does outside the query: a timedelta before now,
-    a pair of datetimes, or an ISO 8601 duration ("P1D"). *parameters* replace
-    the values of the query's own ``let`` statements.
+    the same as text ("30m", "6h", "7d", or an ISO 8601 duration such as
+    "P1D"), or a pair of datetimes; a ``let since`` in the query follows it.
+    *parameters* replace the values of the query's own ``let`` statements.
 
         scoretrace.query("requests | summarize count() by resultCode")
 
@@ -146,10 +161,16 @@ def query(
         MissingExtraError: DuckDB is not installed, or Python is older than 3.11.
     """
     engine = _engine()
-    kusto = with_parameters(_text(text), parameters)
+    window = _window(timespan)
+    kusto = _text(text)
+    _refuse(kusto)
+    if timespan is not None and "since" in _lets(kusto) and "since" not in parameters:
+        # What is asked for from outside must not be narrowed by the query's own default.
+        parameters = {**parameters, "since": datetime.now(timezone.utc) - datetime.fromisoformat(f"{window[0]}+00:00")}
+    kusto = with_parameters(kusto, parameters)
     blobs = read.find(source)
     connection = engine.connect()
-    tables.create_views(connection, blobs, _window(timespan))
+    tables.create_views(connection, blobs, window)
     try:
         relation = engine.kql(connection, kusto, allow_write=False)
         relation.create(_RESULT)
@@ -169,8 +190,7 @@ def queries() -> list[Bundled]:
             question = " ".join(
                 line.removeprefix("//").strip() for line in text.split("\n\n")[0].splitlines() if line.startswith("//")
             )
-            values = {match["name"]: match["value"].strip() for match in _LET.finditer(text)}
-            bundled.append(Bundled(file.name.removesuffix(".kql"), question, values, text))
+            bundled.append(Bundled(file.name.removesuffix(".kql"), question, _lets(text), text))
     return bundled
 
 
@@ -185,19 +205,25 @@ def with_parameters(text: str, parameters: dict[str, Any]) -> str:
     >>> with_parameters("let since = 1d;\\nrequests | where timestamp > ago(since)", {"since": "7d"})
     'let since = 7d;\\nrequests | where timestamp > ago(since)'
     """
-    known = {match["name"]: match["value"] for match in _LET.finditer(text)}
+    known = _lets(text)
     for name in parameters:
         if name not in known:
             there = f"it has {', '.join(known)}" if known else "it has none"
-            raise UnknownNameError(f"the query has no parameter {name}: {there}")
+            hint = "; timespan= limits any query" if name == "since" else ""
+            raise UnknownNameError(f"the query has no parameter {name}: {there}{hint}")
 
     def replaced(match: re.Match[str]) -> str:
         name = match["name"]
         if name not in parameters:
             return match[0]
-        return f"{match['head']}{_literal(name, parameters[name], known[name].strip())}{match['end']}"
+        return f"{match['head']}{_literal(name, parameters[name], known[name])}{match['end']}"
 
     return _LET.sub(replaced, text)
+
+
+def _lets(text: str) -> dict[str, str]:
+    """The names and values of the query's ``let`` statements."""
+    return {match["name"]: match["value"].strip() for match in _LET.finditer(text)}
 
 
 def _literal(name: str, value: Any, before: str) -> str:
@@ -211,6 +237,25 @@ def _literal(name: str, value: Any, before: str) -> str:
     if _LITERAL.fullmatch(text) is None:
         raise QueryError(f"{text!r:.80} is no value for the parameter {name}, which is {before} in the query")
     return text
+
+
+def _installed(module: str, what: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(what, package=module) from error
+
+
+def _refuse(text: str) -> None:
+    """What is no query at all, said better than the parser would."""
+    if not any(True for _ in _words(text)):
+        raise QuerySyntaxError("the query is empty")
+    if text.lstrip().startswith("."):
+        raise UnsupportedQuery("control commands change a database, and there is none here", line=1, column=1)
+    first, _ = next(_words(text))
+    near = {name.lower(): name for name in BY_CLASSIC}.get(first.lower())
+    if near and first not in BY_CLASSIC:  # DuckDB would not mind, Azure does
+        raise _unknown("table", first, text, [near])
 
 
 def _engine() -> Any:
@@ -249,15 +294,22 @@ def _window(timespan: Timespan) -> tuple[str | None, str | None]:
     if timespan is None:
         return None, None
     if isinstance(timespan, str):
-        match = _PERIOD.fullmatch(timespan.strip())
-        if match is None or not any(match.groups()):
-            raise QueryError(f"{timespan!r:.80} is no time span: give an ISO 8601 duration such as P1D or PT6H")
-        days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
-        timespan = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        timespan = _duration(timespan)
     if isinstance(timespan, timedelta):
         return _iso(datetime.now(timezone.utc) - timespan), None
     start, end = timespan
     return _iso(start), _iso(end)
+
+
+def _duration(text: str) -> timedelta:
+    short = _SHORT_PERIOD.fullmatch(text.strip())
+    if short:
+        return timedelta(**{_UNITS[short[2]]: float(short[1])})
+    match = _PERIOD.fullmatch(text.strip())
+    if match is None or not any(match.groups()):
+        raise QueryError(f"{text!r:.80} is no time span: give 30m, 6h, 7d, or an ISO 8601 duration such as P1D")
+    days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
 
 def _iso(time: datetime) -> str:
@@ -314,6 +366,9 @@ def _explained(error: Exception, text: str) -> ScoretraceError:
         first = error.diagnostics[0] if error.diagnostics else None
         if first is None:
             return QuerySyntaxError(str(error))
+        operator = _misspelt(text)
+        if operator is not None:
+            return operator
         return QuerySyntaxError(first.message, line=first.span.line, column=first.span.column + 1)
     if isinstance(error, errors.KqlUnsupportedError):
         what = error.construct.rpartition(":")[2]
@@ -328,16 +383,34 @@ def _explained(error: Exception, text: str) -> ScoretraceError:
         return UnknownNameError(f"{error.name}: {error.hint or 'not known'}", line=line, column=column)
     if isinstance(error, duckdb.Error):
         message = str(error)
-        missing = re.search(r'(?:Referenced column|Column with name) "?(\w+)"? (?:not found|does not exist)', message)
+        missing = re.search(
+            r'(?:Referenced column|Column with name|Column) "?(\w+)"? (?:not found|does not exist|ref)', message
+        )
         if missing:
             return _unknown("column", missing[1], text, _columns(text))
         missing = re.search(r"Table with name (\w+) does not exist", message)
         if missing:
             return _unknown("table", missing[1], text, list(BY_CLASSIC))
-        return QueryError(f"the local engine cannot answer this: {message.splitlines()[0]}")
+        hint = "; a comparison is written ==" if re.search(r"[^=!<>~]=[^=~]", text) and "BOOL" in message else ""
+        return QueryError(f"the local engine cannot answer this: {message.splitlines()[0]}{hint}")
     if isinstance(error, errors.KqlError):
         return QueryError(str(error))
     return QueryError(f"the local engine failed: {type(error).__name__}: {error}")
+
+
+def _misspelt(text: str) -> QuerySyntaxError | None:
+    """The first operator that there is none of, which is what a syntax error mostly comes from."""
+    for match in re.finditer(r"\|\s*([A-Za-z][\w-]*)", _BLANKED.sub(lambda found: " " * len(found[0]), text)):
+        name = match[1]
+        if name not in _OPERATORS:
+            near = difflib.get_close_matches(name, _OPERATORS, n=1)
+            before = text[: match.start(1)]
+            return QuerySyntaxError(
+                f"there is no operator {name}" + (f": did you mean {near[0]}?" if near else ""),
+                line=before.count("\n") + 1,
+                column=match.start(1) - (before.rfind("\n") + 1) + 1,
+            )
+    return None
 
 
 def _unknown(what: str, name: str, text: str, known: list[str]) -> UnknownNameError:

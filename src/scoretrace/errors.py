@@ -83,5 +83,6 @@ class ScriptError(ScoretraceError):
 class MissingExtraError(ScoretraceError, ImportError):
     """An optional dependency is not installed; the message gives the pip command."""
 
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an optional dependency: pip install 'scoretrace[{extra}]'")
+    def __init__(self, what: str, extra: str = "", *, package: str = "") -> None:
+        wanted = package or f"'scoretrace[{extra}]'"
+        super().__init__(f"{what} needs an optional dependency: pip install {wanted}")

@@ -15,11 +15,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from scoretrace import settings
 from scoretrace.errors import FormatError, SourceError
 from scoretrace.formats import continuous_export
 from scoretrace.item import Item
 from scoretrace.schema import BY_FOLDER, BY_KIND, BY_ROOT, Table
-from scoretrace.settings import resolve
 
 POLL_SECONDS = 0.2
 _TAIL_BYTES = 1024 * 1024  # read at a time from the end of a segment
@@ -41,7 +41,7 @@ def home_of(source: str | os.PathLike[str] | None) -> Path:
         SourceError: it does not exist, or is not a place on this machine.
     """
     if source is None:
-        home = resolve().home
+        home = settings.home()
         if not home.exists():
             raise SourceError(
                 f"there is no telemetry in {home}: run a script that calls scoretrace.configure(), or name a folder"
@@ -69,9 +69,13 @@ def find(source: str | os.PathLike[str] | None = None, kinds: Iterable[str] | No
     wanted = set(kinds) if kinds is not None else set(BY_KIND)
     if path.is_file():
         blobs = [Blob(path, table, "") for table in _table_of(path)]
+        if not blobs:
+            raise SourceError(f"{path} is no file of an export: its first line is no row of a known type")
     else:
         telemetry = path / "telemetry"
         blobs = list(_walk(telemetry if telemetry.is_dir() else path))
+        if not blobs and not telemetry.exists() and not (path / "state").exists():
+            raise SourceError(f"there are no export files below {path}")
     return sorted(blob for blob in blobs if blob.table.kind in wanted)
 
 

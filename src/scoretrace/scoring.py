@@ -93,9 +93,17 @@ def _load(path: Path) -> ModuleType:
         sys.path.insert(0, folder)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise ScriptError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise _failed(f"{path} cannot be imported", error) from error
     return module
+
+
+def _failed(what: str, error: BaseException) -> ScriptError:
+    """The error of the script as one of ours; it is a row too, since it ends what would have been a service."""
+    current = telemetry.current()
+    if current is not None:
+        current.exception(error, severity_level=4)
+    return ScriptError(f"{what}: {type(error).__name__}: {error}")
 
 
 def _run_of(module: ModuleType, script: str | os.PathLike[str]) -> Callable[[str], Any]:
@@ -118,8 +126,8 @@ def _init(module: ModuleType, script: str | os.PathLike[str]) -> None:
         return
     try:
         init()
-    except Exception as error:
-        raise ScriptError(f"init() of {os.fspath(script)} failed: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise _failed(f"init() of {os.fspath(script)} failed", error) from error
 
 
 def _score_line(run: Callable[[str], Any], number: int, line: bytes) -> Outcome:
@@ -131,8 +139,18 @@ def _score_line(run: Callable[[str], Any], number: int, line: bytes) -> Outcome:
     try:
         value = run(body)
         return Outcome(number, response=_response(value))
-    except Exception as error:  # noqa: BLE001 - the script's own, and a row of its own by now
-        return Outcome(number, error=f"{type(error).__name__}: {error}")
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the script's own, and a row of its own by now
+        return Outcome(number, error=f"{type(error).__name__}: {error}{_place(error)}")
+
+
+def _place(error: BaseException) -> str:
+    """Where in which file it was raised."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is None:
+        return ""
+    return f" ({traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno})"
 
 
 def _response(value: Any) -> str:

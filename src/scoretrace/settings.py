@@ -21,6 +21,7 @@ from scoretrace.errors import SettingsError
 
 NO_KEY = "00000000-0000-0000-0000-000000000000"
 _GUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg])?i?b?", re.IGNORECASE)
 _CLEAN = re.compile(r"[^\w.-]+")
 
 
@@ -127,16 +128,20 @@ def _level(value: Any) -> int:
 
 
 def _positive(value: Any) -> float:
-    number = float(value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = 0.0
     if not number > 0:
-        raise ValueError("must be more than 0")
+        raise ValueError("must be a number above 0")
     return number
 
 
 def _bytes(value: Any) -> int:
-    number = int(value)
+    match = _SIZE.fullmatch(str(value).strip())
+    number = int(float(match[1]) * 1024 ** " KMG".index((match[2] or " ").upper())) if match else 0
     if number < 1:
-        raise ValueError("must be at least 1 byte")
+        raise ValueError("must be a number of bytes, such as 1048576 or 1 MiB")
     return number
 
 
@@ -196,7 +201,7 @@ SETTINGS = (
         ("SCORETRACE_EXCLUDE",),
         ("scoretrace", "azure", "msal", "opencensus", "opentelemetry", "urllib3"),
         _names,
-        "loggers that are left alone, with all below them: what delivers telemetry must not feed it",
+        "loggers left alone, with all below them, in place of the default: what delivers telemetry must not feed it",
     ),
     Setting("keep_days", ("SCORETRACE_KEEP_DAYS",), 30.0, _positive, "how long delivered telemetry stays on disk"),
     Setting("keep_bytes", ("SCORETRACE_KEEP_BYTES",), 2 * 1024**3, _bytes, "how much of it"),
@@ -206,6 +211,20 @@ SETTINGS = (
     Setting("buffer_bytes", ("SCORETRACE_BUFFER_BYTES",), 4 * 1024**2, _bytes, "kept in memory while the disk refuses"),
     Setting("disabled", ("OTEL_SDK_DISABLED",), False, _boolean, "nothing is captured"),
 )
+
+
+_current_home: Path | None = None
+
+
+def use_home(home: Path | None) -> None:
+    """Make *home* the one that is read where none is named; ``None`` goes back to the settings."""
+    global _current_home  # noqa: PLW0603 - one a process, like the telemetry that sets it
+    _current_home = home
+
+
+def home() -> Path:
+    """The home of the telemetry that is configured in this process, or else of the settings."""
+    return _current_home or resolve().home
 
 
 def resolve(given: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None) -> Settings:
@@ -227,8 +246,8 @@ def resolve(given: Mapping[str, Any] | None = None, environment: Mapping[str, st
         try:
             values[setting.name] = setting.read(value)
         except (TypeError, ValueError) as error:
-            shown = "" if setting.secret else f" is {value!r:.80} and"
-            raise SettingsError(f"{origin}{shown} {error}: {setting.help}") from None
+            shown = "" if setting.secret else f" is {value!r:.80}:"
+            raise SettingsError(f"{origin}{shown} it {error} ({setting.help})") from None
     if not values["instance"]:
         values["instance"] = os.uname().nodename if hasattr(os, "uname") else environment.get("COMPUTERNAME", "")
     text = values["connection_string"]

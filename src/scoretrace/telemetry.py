@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import functools
 import logging
 import os
 import time
@@ -23,18 +22,19 @@ import msgspec
 
 from scoretrace import forks, ticks
 from scoretrace.blobs import FolderBlobs
-from scoretrace.capture import prints, requests
+from scoretrace.capture import prints, requests, rootlogger, uncaught
 from scoretrace.capture.handler import RecordHandler
 from scoretrace.capture.operation import OPERATION
 from scoretrace.capture.outlet import Lane
 from scoretrace.capture.requests import RequestContext
+from scoretrace.capture.thrown import chain
 from scoretrace.capture.values import as_json, as_text, clean
 from scoretrace.formats import continuous_export
 from scoretrace.guard import guard
-from scoretrace.item import Ids, Item, Trace
+from scoretrace.item import ExceptionItem, Ids, Item, Trace, summarize
 from scoretrace.journal import Journal
 from scoretrace.schema import BY_KIND
-from scoretrace.settings import Settings, resolve
+from scoretrace.settings import Settings, resolve, use_home
 
 Run = TypeVar("Run", bound=Callable[..., Any])
 
@@ -66,11 +66,9 @@ class Telemetry:
         self.configured = False
         self.after_fork()
         forks.tell(self)
-        self.journal.recover()
-        self.journal.sweep(time.time())
-        if settings.capture_print and not settings.disabled:
-            prints.tap(self.printed, stderr=settings.capture_stderr)
-            self._undo.append(lambda: prints.untap(self.printed))
+        if not settings.disabled:
+            self.journal.recover()
+            self.journal.sweep(time.time())
         atexit.register(self._at_exit)
 
     def after_fork(self) -> None:
@@ -149,38 +147,21 @@ class Telemetry:
             time.sleep(min(0.05, timeout))
         return True
 
+    def exception(self, error: BaseException, *, severity_level: int = 3) -> None:
+        """Record *error*, with its chain, as a row of its own. Never raises."""
+        try:
+            details = chain(error)
+            self.send(ExceptionItem(severity_level=severity_level, details=details, **summarize(details)))  # type: ignore[arg-type]
+        except Exception as ours:  # noqa: BLE001 - telemetry must not break score.py
+            self.failed(ours)
+
     def install(self, handler: RecordHandler) -> None:
-        """Add *handler* to the root logger, and keep it there through `logging.basicConfig`; see `configure`."""
+        """Capture what the process logs, and what ends it; see `configure`."""
         self.configured = True
-        root = logging.getLogger()
-        if any(isinstance(other, TelemetryHandler) and other.telemetry is self for other in root.handlers):
+        if self.settings.disabled:
             return
-        handler.stand_in()
-        level = root.level
-        if level > self.settings.level:
-            root.setLevel(self.settings.level)
-            self._undo.append(lambda: root.setLevel(level) if root.level == self.settings.level else None)
-        root.addHandler(handler)
-        self._undo.append(lambda: root.removeHandler(handler))
-        real = logging.basicConfig
-
-        def basic_config(**kwargs: Any) -> None:
-            # It does nothing where the root logger has a handler, and with force=True it would close ours.
-            ours = handler in root.handlers
-            if ours:
-                root.removeHandler(handler)
-            try:
-                real(**kwargs)
-            finally:
-                if ours:
-                    root.addHandler(handler)
-
-        def undo() -> None:
-            if logging.basicConfig is basic_config:
-                logging.basicConfig = real
-
-        logging.basicConfig = functools.wraps(real)(basic_config)
-        self._undo.append(undo)
+        self._undo.append(rootlogger.install(handler, self.settings.level))
+        self._undo.append(uncaught.install(lambda error: self.exception(error, severity_level=4)))
 
     def shutdown(self) -> None:
         """Undo what was installed, write what waits, and close the files. Calling it again does nothing."""
@@ -192,10 +173,12 @@ class Telemetry:
         atexit.unregister(self._at_exit)
         while self._undo:
             self._undo.pop()()
+        prints.untap(self.printed)
         with _lock:
             _known.pop(self.settings, None)
             if _current is self:
                 _current = None
+                use_home(None)
 
     def _at_exit(self) -> None:
         # What is installed stays: a later exit handler may still log, and the journal opens again for it.
@@ -272,12 +255,21 @@ _current: Telemetry | None = None
 
 
 def telemetry_for(settings: Settings) -> Telemetry:
-    """The telemetry of *settings*: one a process, however many handlers ask for it."""
-    global _current  # noqa: PLW0603 - the current telemetry is the process's
+    """
+    Make the telemetry of *settings* the current one, and return it: one a process, however many handlers ask for it.
+
+    Prints go to the current one alone, so that none is two rows.
+    """
+    global _current
     with _lock:
         if settings not in _known:
             _known[settings] = Telemetry(settings)
-        _current = _known[settings]
+        before, _current = _current, _known[settings]
+        use_home(settings.home)
+        if settings.capture_print and not settings.disabled:
+            if before is not None and before is not _current:
+                prints.untap(before.printed)
+            prints.tap(_current.printed, stderr=settings.capture_stderr)
         return _current
 
 
@@ -323,10 +315,11 @@ def configure(
     Start: log records of *level* and above, and prints, become items on disk below *home*.
 
     A handler goes to the root logger, whose level is lowered to *level* if it
-    is higher. What the script does with logging afterwards still works:
-    `logging.basicConfig` configures as if the handler were not there, and
-    warnings that no other handler shows still reach stderr. Further keywords
-    and the environment names are in the README's table of settings.
+    is higher, and stays there through `logging.basicConfig` and `dictConfig`;
+    the console shows what it would show without it (see
+    `capture.rootlogger`). An exception that ends the process or a thread is
+    recorded too. Further keywords and the environment names are in the README's
+    table of settings.
 
     Calling it again with the same settings returns the same telemetry; with
     others, it shuts down the one before.
@@ -350,7 +343,15 @@ def configure(
                 other.shutdown()
         telemetry = telemetry_for(settings)
         if not telemetry.configured:
-            telemetry.install(TelemetryHandler(**given))
+            root = logging.getLogger()
+            mine = None
+            for handler in list(root.handlers):
+                if isinstance(handler, TelemetryHandler):
+                    if handler.telemetry is telemetry:
+                        mine = handler  # from a logging.json
+                    else:
+                        root.removeHandler(handler)
+            telemetry.install(mine or TelemetryHandler(**given))
         return telemetry
 
 

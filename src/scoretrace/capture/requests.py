@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from scoretrace import ticks
 from scoretrace.capture.operation import NONE, OPERATION, Operation, carry
-from scoretrace.capture.thrown import chain
+from scoretrace.capture.thrown import RECORDED, chain
 from scoretrace.capture.values import as_text
 from scoretrace.item import ExceptionItem, Request, summarize
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from scoretrace.capture.outlet import Outlet
 
 Run = TypeVar("Run", bound=Callable[..., Any])
+
+TIMED = "__scoretrace_request__"  # set on what `timed` returns
 
 # https://www.w3.org/TR/trace-context/: version, trace id, parent id, flags
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
@@ -118,6 +121,8 @@ class RequestContext:
     def _send_exception(self, outlet: Outlet, error: BaseException) -> None:
         details = chain(error)
         outlet.send(ExceptionItem(severity_level=3, details=details, **summarize(details)))  # type: ignore[arg-type]
+        with contextlib.suppress(AttributeError):  # one with slots
+            setattr(error, RECORDED, True)  # so that it is not recorded again where it ends the process
 
     def _leave(self) -> None:
         if self._token is not None:
@@ -132,6 +137,8 @@ def timed(run: Run, outlet: Callable[[], Outlet | None], name: str | None = None
     """*run* as a request each time it is called; a coroutine or generator function stays one."""
     import inspect
 
+    if getattr(run, TIMED, False):  # wrapping it again would count each call twice
+        return run
     title = str(name or getattr(run, "__name__", "run"))
 
     if inspect.iscoroutinefunction(run):
@@ -159,6 +166,7 @@ def timed(run: Run, outlet: Callable[[], Outlet | None], name: str | None = None
                 context.answer(value)
                 return value
 
+    setattr(wrapper, TIMED, True)
     return wrapper  # type: ignore[return-value]
 
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 _WRAPPER = "scoretrace.capture.requests"
 
 
+RECORDED = "__scoretrace_recorded__"  # set on an exception that is a row already
+
+
 def chain(error: BaseException) -> tuple[Thrown, ...]:
     """
     The entries of *error*, outermost first: what it was raised from, or the members of a group, follow it.
