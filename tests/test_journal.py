@@ -1,8 +1,10 @@
 """Segments, rotation, recovery, retention: what is on disk, and what becomes of it."""
 
+import itertools
 import logging
 import os
 import re
+import shutil
 
 import pytest
 
@@ -15,9 +17,22 @@ LINE = b'{"message":[{"raw":"x"}]}\n'
 NOW = 1_763_600_000.0  # 2025-11-20 00:53:20 UTC
 
 
+@pytest.fixture(name="clock")
+def _clock():
+    """A clock that the test sets."""
+
+    class Clock:
+        now = NOW
+
+        def __call__(self):
+            return self.now
+
+    return Clock()
+
+
 @pytest.fixture(name="journal")
-def _journal(home):
-    journal = Journal(home, "svc_" + "0" * 32)
+def _journal(home, clock):
+    journal = Journal(home, "svc_" + "0" * 32, clock=clock)
     yield journal
     journal.close()
 
@@ -45,10 +60,11 @@ def test_the_key_of_the_connection_string_names_the_folder(home):
     assert [path.name for path in (home / "telemetry").iterdir()] == [f"my_svc_{key.replace('-', '')}"]
 
 
-def test_a_segment_ends_with_its_hour(journal, home):
+def test_a_segment_ends_with_its_hour(journal, home, clock):
     """The next hour has a folder of its own."""
     writer = journal.writer("Messages")
     for moment in (NOW, NOW + 300, NOW + 3600):
+        clock.now = moment
         writer.append(LINE, moment)
 
     assert [(path.parent.name, path.read_bytes()) for path in segments(home)] == [("00", LINE * 2), ("01", LINE)]
@@ -56,7 +72,7 @@ def test_a_segment_ends_with_its_hour(journal, home):
 
 def test_a_segment_ends_when_it_is_full(home):
     """No segment is larger than it may be."""
-    journal = Journal(home, "svc", segment_bytes=len(LINE) * 3)
+    journal = Journal(home, "svc", segment_bytes=len(LINE) * 3, clock=lambda: NOW)
     writer = journal.writer("Messages")
     for _ in range(10):
         writer.append(LINE, NOW)
@@ -65,18 +81,42 @@ def test_a_segment_ends_when_it_is_full(home):
     assert sorted(path.stat().st_size // len(LINE) for path in segments(home)) == [1, 3, 3, 3]
 
 
-def test_a_clock_set_back_does_not_matter(journal, home):
+def test_a_clock_set_back_does_not_matter(journal, home, clock):
     """Lines go on into the segment that is open."""
     writer = journal.writer("Messages")
     writer.append(LINE, NOW)
+    clock.now = NOW - 86_400
     writer.append(LINE, NOW - 86_400)
 
     assert [path.read_bytes() for path in segments(home)] == [LINE * 2]
 
 
+@pytest.mark.parametrize("own_time", [0.0, NOW - 10**8, NOW + 10**8, 1e18, float("inf"), float("nan")])
+def test_the_time_of_an_item_decides_nothing(home, own_time):
+    """A record from the past or the future goes where the clock says, and retention keeps to the clock too."""
+    journal = Journal(home, "svc", clock=lambda: NOW, keep_seconds=86_400)
+    writer = journal.writer("Messages")
+    for moment in (NOW, own_time, NOW):
+        writer.append(LINE, moment)
+    journal.close()
+
+    assert [(path.parent.name, path.read_bytes()) for path in segments(home)] == [("00", LINE * 3)]
+
+
+def test_a_home_that_is_removed_is_made_again(journal, home, clock):
+    """Within a second, what follows is on disk again."""
+    writer = journal.writer("Messages")
+    writer.append(LINE, NOW)
+    shutil.rmtree(home)
+    clock.now = NOW + 2
+    writer.append(LINE, NOW + 2)
+
+    assert [path.read_bytes() for path in segments(home)] == [LINE]
+
+
 def test_a_torn_last_line_is_set_aside_at_the_next_start(home):
     """What a dead process left unfinished goes to quarantine, and the rest stays."""
-    dead = Journal(home, "svc")
+    dead = Journal(home, "svc", clock=lambda: NOW)
     dead.writer("Messages").append(LINE, NOW)
     (segment,) = segments(home)
     os.close(dead._marker)  # as the system does when a process dies
@@ -272,7 +312,8 @@ def test_nothing_is_lost_between_hours_and_threads(home):
     """Many threads over a rotation: every line is there, whole."""
     import threading
 
-    journal = Journal(home, "svc", segment_bytes=10_000)
+    hours = itertools.count()
+    journal = Journal(home, "svc", segment_bytes=10_000, clock=lambda: NOW + next(hours) * 600)
     writer = journal.writer("Messages")
 
     def write(start):

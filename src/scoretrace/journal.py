@@ -18,6 +18,7 @@ import logging
 import os
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import RLock
@@ -27,6 +28,7 @@ from scoretrace.locks import try_lock
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 BUFFER_BYTES = 4 * 1024 * 1024
+CHECK_SECONDS = 1.0  # between looks at whether a segment's file is still there
 RETRY_SECONDS, RETRY_SECONDS_MOST = (
     0.01,
     1.0,
@@ -58,20 +60,26 @@ _CLOSED = Segment(-1, 0, float("-inf"))
 class Writer:
     """The segments of one telemetry folder, one after the other."""
 
-    __slots__ = ("folder", "journal", "limit", "segment")
+    __slots__ = ("check_at", "folder", "journal", "limit", "segment")
 
     def __init__(self, journal: Journal, folder: str) -> None:
         self.journal = journal
         self.folder = folder
         self.limit = journal.segment_bytes
         self.segment = _CLOSED
+        self.check_at = float("-inf")
 
     def append(self, line: bytes, now: float) -> None:
-        """Write *line* (which ends in a newline) at *now*, in seconds since 1970. Never raises."""
+        """
+        Write *line*, which ends in a newline. Never raises.
+
+        *now* is the item's own time in seconds since 1970: where it lies behind
+        the segment's hour, the clock is asked whether a new one has begun.
+        """
         segment = self.segment
         size = segment.size + len(line)
-        if now >= segment.until or size > self.limit:
-            self.journal.rotate(self, line, now)
+        if now >= segment.until or size > self.limit or now >= self.check_at:
+            self.journal.rotate(self, line)
             return
         segment.size = size
         try:
@@ -104,6 +112,7 @@ class Journal:
         buffer_bytes: int = BUFFER_BYTES,
         keep_seconds: float = float("inf"),
         keep_bytes: float = float("inf"),
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.home = home
         self.app = app
@@ -111,6 +120,7 @@ class Journal:
         self.buffer_bytes = buffer_bytes
         self.keep_seconds = keep_seconds
         self.keep_bytes = keep_bytes
+        self.clock = clock
         self.lost: Counter[str] = Counter()
         self.set_aside = 0
         self._writers: dict[str, Writer] = {}
@@ -129,6 +139,8 @@ class Journal:
         self._retry_seconds = RETRY_SECONDS
         self._messages: deque[str] = deque()
         self._marker_path: Path | None = None
+        self._torn = False  # one of our segments ends in a part of a line
+        self._sweep_due = False
         self.name = os.urandom(16).hex()
         for writer in self._writers.values():
             writer.segment = _CLOSED
@@ -153,24 +165,28 @@ class Journal:
     # Away from the usual path. Everything below holds the lock; a signal handler that logs while its own thread is in
     # here finds `_busy` set, and leaves its line in memory for the one that is.
 
-    def rotate(self, writer: Writer, line: bytes, now: float) -> None:
-        """Write *line* to a new segment: the hour is over, or the segment full."""
+    def rotate(self, writer: Writer, line: bytes) -> None:
+        """Write *line*, to a new segment where the hour is over, the old one full, or its file gone."""
         with self._lock:
             if self._busy:
                 self._keep(writer, line)
                 return
             self._busy = True
             try:
-                self._rotate(writer, line, now)
+                self._rotate(writer, line)
             finally:
                 self._busy = False
             if self._buffer and not self._warned:  # left there by a signal handler
                 self._drain()
         self._speak()
+        if self._sweep_due:
+            self._sweep_due = False
+            self.sweep(self.clock())
 
-    def _rotate(self, writer: Writer, line: bytes, now: float) -> None:
-        segment = writer.segment
-        fits = now < segment.until and segment.size + len(line) <= writer.limit  # another thread was here first
+    def _rotate(self, writer: Writer, line: bytes) -> None:
+        segment, now = writer.segment, self.clock()
+        writer.check_at = now + CHECK_SECONDS
+        fits = now < segment.until and segment.size + len(line) <= writer.limit and not self._is_gone(segment)
         if not fits and (time.monotonic() < self._retry_at or not self._renew(writer, now)):
             self._keep(writer, line)
             return
@@ -178,9 +194,21 @@ class Journal:
         if self._buffer or not self._put(writer, line):
             self._keep(writer, line)
 
+    def _is_gone(self, segment: Segment) -> bool:
+        """Whether somebody removed the file: writing on would be writing into nothing."""
+        try:
+            gone = os.fstat(segment.fd).st_nlink == 0
+        except OSError:
+            gone = True
+        if gone and self._marker >= 0 and segment.fd >= 0:  # and the marker with it, most likely
+            os.close(self._marker)
+            self._marker = -1
+        return gone
+
     def refused(self, writer: Writer, line: bytes, reason: str) -> None:
         """Keep the *line* that the disk did not take; what follows goes to a new segment, away from a torn end."""
         with self._lock:
+            self._torn = True
             writer.segment = _CLOSED
             self._outage(reason)
             self._keep(writer, line)
@@ -212,7 +240,7 @@ class Journal:
                 writer.segment = _CLOSED
             if self._marker >= 0:
                 with suppress(OSError):
-                    if self._marker_path is not None:
+                    if self._marker_path is not None and not self._torn:  # else the next start has something to do
                         self._marker_path.unlink()
                 os.close(self._marker)
                 self._marker = -1
@@ -239,7 +267,7 @@ class Journal:
             if marker == self._marker_path or not try_lock(fd):
                 return 0
             torn = 0
-            for name in marker.read_text(encoding="utf-8").splitlines():
+            for name in marker.read_text("utf-8", "replace").splitlines():
                 with suppress(OSError):
                     torn += set_aside_torn_end(self.home / "telemetry" / name, self.home / "state" / "quarantine")
             marker.unlink()
@@ -254,7 +282,7 @@ class Journal:
         stamp = self.home / "state" / "swept"
         from scoretrace import retention
 
-        with suppress(OSError):
+        with suppress(Exception):  # it runs in a log call now and then, and tidying up can wait
             if stamp.exists() and stamp.stat().st_mtime > now - 3600:
                 return
             stamp.parent.mkdir(parents=True, exist_ok=True)
@@ -274,12 +302,12 @@ class Journal:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._mark(path.relative_to(self.home / "telemetry"))
             fd = os.open(path, _open_flags, 0o644)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             writer.segment = _CLOSED
             self._outage(str(error))
             return False
         writer.segment = Segment(fd, 0, (now // 3600 + 1) * 3600)
-        self.sweep(now)
+        self._sweep_due = True
         return True
 
     def _mark(self, segment: Path) -> None:
@@ -300,6 +328,7 @@ class Journal:
             if _write(segment.fd, line) == len(line):
                 segment.size += len(line)
                 return True
+            self._torn = True
             reason = "the disk took only a part of a line"
         except OSError as error:
             reason = str(error)
@@ -310,7 +339,7 @@ class Journal:
     def _drain(self) -> None:
         while self._buffer:
             writer, line = self._buffer.popleft()
-            if (writer.segment is _CLOSED and not self._renew(writer, time.time())) or not self._put(writer, line):
+            if (writer.segment is _CLOSED and not self._renew(writer, self.clock())) or not self._put(writer, line):
                 self._buffer.appendleft((writer, line))
                 return
             self._buffered -= len(line)

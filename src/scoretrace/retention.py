@@ -25,36 +25,35 @@ class Kept(NamedTuple):
     age: float
     size: int
     free: bool
+    is_segment: bool
 
 
 def sweep(home: Path, *, now: float, keep_seconds: float, keep_bytes: float) -> list[Path]:
     """
     Remove segments and diverted payloads of *home* that are past their keeping, oldest first; returns them.
 
-    *now* is in seconds since 1970. A payload goes when it is older than
-    *keep_seconds* and no segment of its day or an earlier one is left, so that
-    no row points at nothing.
+    *now* is in seconds since 1970, and *keep_bytes* is for both together. A
+    payload goes only when no segment of its day or an earlier one is left, so
+    that no row points at nothing.
     """
-    segments = _segments(home, now)
-    total = sum(segment.size for segment in segments)
+    segments = sorted(_segments(home, now), key=lambda kept: (kept.day, -kept.age))
+    payloads = _payloads(home, now)
+    total = sum(kept.size for kept in (*segments, *payloads))
     removed: list[Path] = []
-    left: list[Kept] = []
-    for segment in sorted(segments, key=lambda kept: -kept.age):
-        if segment.free and (segment.age > keep_seconds or total > keep_bytes):
-            with suppress(OSError):
-                segment.path.unlink()
-                total -= segment.size
-                removed.append(segment.path)
-                _remove_empty(segment.path.parent, home / "telemetry")
-                continue
-        left.append(segment)
-    oldest = min((segment.day for segment in left), default="9999")
-    for payload in _payloads(home, now):
-        if payload.day < oldest and payload.age > keep_seconds:
-            with suppress(OSError):
-                payload.path.unlink()
-                removed.append(payload.path)
-                _remove_empty(payload.path.parent, home / "modeldata")
+    left: set[str] = set()  # the days of which rows are left
+    for day in sorted({kept.day for kept in (*segments, *payloads)}):
+        for kept in (*(one for one in segments if one.day == day), *(one for one in payloads if one.day == day)):
+            too_much = total > keep_bytes or kept.age > keep_seconds
+            pointed_at = not kept.is_segment and any(other <= day for other in left)
+            if too_much and kept.free and not pointed_at:
+                with suppress(OSError):
+                    kept.path.unlink()
+                    total -= kept.size
+                    removed.append(kept.path)
+                    _remove_empty(kept.path.parent, home)
+                    continue
+            if kept.is_segment:
+                left.add(day)
     return removed
 
 
@@ -68,7 +67,7 @@ def _segments(home: Path, now: float) -> list[Kept]:
             name = path.relative_to(home / "telemetry").as_posix()
             delivered = all(known.get(name, 0) >= status.st_size for known in offsets)
             free = delivered and name not in in_use
-            found.append(Kept(path, path.parts[-3], now - status.st_mtime, status.st_size, free))
+            found.append(Kept(path, path.parts[-3], now - status.st_mtime, status.st_size, free, is_segment=True))
     return found
 
 
@@ -78,7 +77,7 @@ def _payloads(home: Path, now: float) -> list[Kept]:
         with suppress(OSError):
             status = path.stat()
             day = "-".join(path.parts[-4:-1])
-            found.append(Kept(path, day, now - status.st_mtime, status.st_size, free=True))
+            found.append(Kept(path, day, now - status.st_mtime, status.st_size, free=True, is_segment=False))
     return found
 
 
@@ -91,8 +90,8 @@ def _in_use(home: Path) -> set[str]:
                 fd = os.open(marker, os.O_RDWR)
                 try:
                     if not try_lock(fd):
-                        newest = {name.split("/")[1]: name for name in marker.read_text("utf-8").splitlines()}
-                        open_now.update(newest.values())
+                        names = marker.read_text("utf-8", "replace").splitlines()
+                        open_now.update({tuple(name.split("/")[:2]): name for name in names}.values())
                 finally:
                     os.close(fd)
     return open_now

@@ -10,7 +10,6 @@ lanes write the same line, and neither takes a lock or raises.
 from __future__ import annotations
 
 import logging
-import math
 import os
 import time
 from collections.abc import Callable
@@ -18,26 +17,29 @@ from typing import Any
 
 import msgspec
 
-from scoretrace import forks
+from scoretrace import forks, ticks
 from scoretrace.capture.operation import OPERATION
 from scoretrace.capture.outlet import Outlet
 from scoretrace.capture.thrown import chain
-from scoretrace.capture.values import as_json, as_text, clean
+from scoretrace.capture.values import as_json, as_number, as_text, clean
 from scoretrace.formats.continuous_export import Pieces, add_dimensions, cut_open
 from scoretrace.item import ExceptionItem, Item, Trace, summarize
 
+_REPLACEABLE = ("handle", "emit", "filter", "format")
 _BLANK = logging.LogRecord("", logging.INFO, "", 0, "", (), None).__dict__
 _STANDARD = frozenset(_BLANK) | {"message", "asctime", "taskName"}
 _IDIOMS = frozenset({"custom_dimensions", "custom_measurements"})
 _PLAIN = len(_BLANK)
 _SITES = 4_096  # call sites remembered; a program that makes up logger names must not grow without end
 _SITE_TEXT = 2_048  # characters of path, function and logger name; one that has more takes the slow lane
+_EXTRA_TEXT = 16_384  # of all of them together
 _NAME_TEXT, _VALUE_TEXT = 75, 4_096  # characters of an `extra`: within the limits even where each is two UTF-16 units
-_FAST_BYTES = 24_576  # a line of this size has no field over its limit, and its envelope fits
+_FAST_BYTES = 16_384  # a message of this size has not too many characters, and its envelope fits
+_END_OF_TIME = 253_402_300_800.0  # the year 10000, in seconds since 1970
 
-# Path, logger name, level, and the pieces of a line; without pieces the records of the site take the slow lane.
+# Path, function, logger, level, and the pieces of a line; without pieces the records of the site take the slow lane.
 Site = tuple[Any, ...]
-_NO_SITE: Site = (None,) * 8
+_NO_SITE: Site = (None,) * 9
 _SLOW = (None,) * 5
 
 _join = b"".join
@@ -68,7 +70,7 @@ class RecordHandler(logging.Handler):
         self.exclude = exclude
         self._stands_in = False
         self._sites: dict[int, Site] = {}
-        self._all_sites: dict[int, dict[tuple[str, str, int], Site]] = {}
+        self._all_sites: dict[int, dict[tuple[Any, ...], Site]] = {}
         self._site_count = 0
         self._arm()
         forks.tell(self)
@@ -131,7 +133,7 @@ class RecordHandler(logging.Handler):
         """Put the fast lane in the place of `handle`, where nothing needs the slow one."""
         self.__dict__.pop("handle", None)
         kind = type(self)
-        custom = kind.handle is not RecordHandler.handle or kind.emit is not RecordHandler.emit
+        custom = any(getattr(kind, name) is not getattr(RecordHandler, name) for name in _REPLACEABLE)
         if not (custom or self.filters or self.formatter):
             self.__dict__["handle"] = self._fast_lane()
 
@@ -162,34 +164,48 @@ class RecordHandler(logging.Handler):
                         slowly(record)
                         return record
                 message = fields["msg"]
-                if fields["exc_info"] or type(message) is not str:
+                if fields["exc_info"] or fields["exc_text"] or fields["stack_info"] or type(message) is not str:
                     slowly(record)
                     return record
                 site = sites.get(fields["lineno"], _NO_SITE)
-                if site[0] is not fields["pathname"] or site[1] is not fields["name"] or site[2] != fields["levelno"]:
+                if (
+                    site[0] is not fields["pathname"]
+                    or site[1] is not fields["funcName"]
+                    or site[2] is not fields["name"]
+                    or site[3] != fields["levelno"]
+                ):
                     site = find(record, base)
-                _, _, _, to_message, to_id, to_time, to_operation, to_end = site
+                _, _, _, _, to_message, to_id, to_time, to_operation, to_end = site
                 if to_message is None:
                     slowly(record)
                     return record
                 arguments = fields["args"]
                 if arguments:
                     message = message % arguments
+                message = _json(message)
+                if len(message) > _FAST_BYTES:
+                    slowly(record)
+                    return record
                 created = fields["created"]
+                most = limit
                 # Counted from one second before, so that the digits never begin with a zero.
                 start, second = now
                 fraction = created - start
                 if not 1.0 <= fraction < 2.0:
+                    if not 0.0 <= created < _END_OF_TIME:
+                        slowly(record)
+                        return record
                     start = created // 1.0 - 1.0
                     fraction = created - start
                     second = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(created)).encode()
                     now = (start, second)
+                    most = 0  # once a second the writer looks after its file
                 if extra:
                     to_end = add_dimensions(to_end, extra)
                 line = _join(
                     (
                         to_message,
-                        _json(message),
+                        message,
                         to_id,
                         _json(next_id()),
                         to_time,
@@ -200,22 +216,18 @@ class RecordHandler(logging.Handler):
                         to_end,
                     )
                 )
-                size = len(line)
-                if size > _FAST_BYTES:
-                    slowly(record)
-                    return record
             except Exception:  # noqa: BLE001 - a format that does not fit its arguments, a lone surrogate
                 slowly(record)
                 return record
             # What follows is Writer.append, in place.
             segment = writer.segment
-            total = segment.size + size
-            if created >= segment.until or total > limit:
+            size = segment.size + len(line)
+            if created >= segment.until or size > most:
                 append(line, created)
                 return record
-            segment.size = total
+            segment.size = size
             try:
-                if _write(segment.fd, line) != size:
+                if _write(segment.fd, line) != len(line):
                     refused(line, "the disk took only a part of a line")
             except OSError as error:
                 refused(line, str(error))
@@ -225,7 +237,7 @@ class RecordHandler(logging.Handler):
 
     def _find(self, record: logging.LogRecord, base: Trace) -> Site:
         """The site of *record*, made if need be, and put where the next record of its line finds it first."""
-        key = (record.pathname, record.name, record.levelno)
+        key = (record.pathname, record.funcName, record.name, record.levelno)
         known = self._all_sites.setdefault(record.lineno, {})
         if key not in known:
             known[key] = (*key, *(self._cut(record, base) or _SLOW))
@@ -234,7 +246,8 @@ class RecordHandler(logging.Handler):
                 self._forget()
                 return self._find(record, base)
         site = known[key]
-        self._sites[record.lineno] = (record.pathname, record.name, *site[2:])
+        # The strings of this very record: the fast lane compares by identity.
+        self._sites[record.lineno] = (record.pathname, record.funcName, record.name, *site[3:])
         return site
 
     def _cut(self, record: logging.LogRecord, base: Trace) -> Pieces | None:
@@ -251,7 +264,8 @@ class RecordHandler(logging.Handler):
         self._all_sites.clear()
         self._site_count = 0
 
-    def _is_excluded(self, name: str) -> bool:
+    def _is_excluded(self, name: Any) -> bool:
+        name = str(name)
         return any(name == other or name.startswith(f"{other}.") for other in self.exclude)
 
     def _last_resort(self, record: logging.LogRecord) -> None:
@@ -267,10 +281,12 @@ class RecordHandler(logging.Handler):
 def _extra(fields: dict[str, Any]) -> dict[str, str] | None:
     """The `extra` of a record as custom dimensions; None where it takes more than that."""
     found: dict[str, str] = {}
+    left = _EXTRA_TEXT
     for name, value in fields.items():
         if name not in _STANDARD:
             text = value if type(value) is str else as_text(value)
-            if name in _SPECIAL or len(name) > _NAME_TEXT or len(text) > _VALUE_TEXT:
+            left -= len(name) + len(text)
+            if name in _SPECIAL or len(name) > _NAME_TEXT or len(text) > _VALUE_TEXT or left < 0:
                 return None
             found[name] = text
     return found
@@ -284,12 +300,16 @@ def to_item(record: logging.LogRecord, formatter: logging.Formatter | None = Non
     fields = record.__dict__
     for name, value in fields.items():
         if name not in _STANDARD and name not in _IDIOMS:
-            dimensions[clean(name)] = as_text(value)
+            dimensions[as_text(name)] = as_text(value)
     _expand(fields, dimensions, measurements)
     if record.stack_info:
         dimensions["stack_info"] = as_text(record.stack_info)
-    timestamp = int(record.created * 10_000_000)
-    thrown = record.exc_info[1] if record.exc_info else None
+    if record.exc_text and not record.exc_info:  # a record that came through a socket or a queue
+        dimensions["exc_text"] = as_text(record.exc_text)
+    created = record.created
+    known = isinstance(created, (int, float)) and 0 <= created < _END_OF_TIME
+    timestamp = int(created * ticks.SECOND) if known else ticks.now()
+    thrown = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
     if thrown is None:
         return Trace(
             timestamp=timestamp,
@@ -315,7 +335,7 @@ _SPECIAL = _IDIOMS.union(_PLACES)
 
 def _where(record: logging.LogRecord) -> dict[str, str]:
     # The names are OpenTelemetry's, and so those of rows that came through Azure's own exporter.
-    values = (clean(record.pathname or ""), str(record.lineno), clean(record.funcName or ""), as_text(record.name))
+    values = (as_text(record.pathname), as_text(record.lineno), as_text(record.funcName), as_text(record.name))
     return dict(zip(_PLACES, values, strict=True))
 
 
@@ -335,27 +355,17 @@ def _message(record: logging.LogRecord, formatter: logging.Formatter | None, dim
 
 def _expand(fields: dict[str, Any], dimensions: dict[str, str], measurements: dict[str, float]) -> None:
     """`extra={"custom_dimensions": {...}, "custom_measurements": {...}}`, as people wrote it for OpenCensus."""
-    custom = fields.get("custom_dimensions")
-    if isinstance(custom, dict):
-        dimensions.update((as_text(name), as_text(value)) for name, value in custom.items())
-    elif custom is not None:
-        dimensions["custom_dimensions"] = as_text(custom)
-    measured = fields.get("custom_measurements")
-    if isinstance(measured, dict):
-        for name, value in measured.items():
-            number = _number(value)
+    for idiom, texts in (("custom_dimensions", True), ("custom_measurements", False)):
+        given = fields.get(idiom)
+        try:
+            pairs = list(given.items()) if isinstance(given, dict) else []
+        except Exception:  # noqa: BLE001 - somebody's own kind of dictionary
+            pairs = []
+        if given is not None and not pairs:
+            dimensions[idiom] = as_text(given)
+        for name, value in pairs:
+            number = None if texts else as_number(value)
             if number is None:
                 dimensions[as_text(name)] = as_text(value)
             else:
                 measurements[as_text(name)] = number
-    elif measured is not None:
-        dimensions["custom_measurements"] = as_text(measured)
-
-
-def _number(value: Any) -> float | None:
-    """*value* as a measurement can carry it: finite, and a number rather than text or a flag."""
-    try:
-        number = float(value)
-    except Exception:  # noqa: BLE001 - somebody else's __float__
-        return None
-    return number if math.isfinite(number) and not isinstance(value, (str, bytes, bool)) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scoretrace.capture.values import as_text, clean
+from scoretrace.capture.values import clean, printed
 from scoretrace.item import Frame, Thrown
 
 if TYPE_CHECKING:
@@ -46,7 +46,10 @@ def chain(error: BaseException) -> tuple[Thrown, ...]:
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    members = getattr(error, "exceptions", None)
+    try:
+        members = getattr(error, "exceptions", None)
+    except Exception:  # noqa: BLE001 - a property of somebody's own
+        members = None
     causes = [member for member in members if isinstance(member, BaseException)] if isinstance(members, tuple) else []
     if error.__cause__ is not None:
         causes.append(error.__cause__)
@@ -63,7 +66,7 @@ def _type_name(kind: type[BaseException]) -> str:
 
 def _message(error: BaseException) -> str:
     notes = getattr(error, "__notes__", None)
-    return "\n".join(map(as_text, [error, *notes] if isinstance(notes, list) else [error]))
+    return "\n".join(map(printed, [error, *notes] if isinstance(notes, list) else [error]))
 
 
 def _frames(traceback: TracebackType | None) -> tuple[Frame, ...]:

@@ -11,6 +11,7 @@ type and the error.
 
 from __future__ import annotations
 
+import json
 import math
 from base64 import b64encode
 from collections.abc import Mapping
@@ -30,6 +31,8 @@ def clean(text: str) -> str:
     >>> clean("ok") + clean(chr(0xD83D))
     'ok\\\\ud83d'
     """
+    if type(text) is not str:  # a subclass, which the encoders would not take
+        text = str.__str__(text)
     if text.isascii():
         return text
     try:
@@ -37,6 +40,15 @@ def clean(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-8", "backslashreplace").decode()
     return text
+
+
+def as_number(value: Any) -> float | None:
+    """*value* as a measurement can carry it: finite, and a number rather than text or a flag."""
+    try:
+        number = float(value)
+    except Exception:  # noqa: BLE001 - somebody else's __float__
+        return None
+    return number if math.isfinite(number) and not isinstance(value, (str, bytes, bool)) else None
 
 
 def as_text(value: Any) -> str:
@@ -55,7 +67,7 @@ def as_text(value: Any) -> str:
     plain = _plain(value)
     if isinstance(plain, (Mapping, list, tuple, set, frozenset)):
         return as_json(plain)
-    return _str(plain)
+    return printed(plain)
 
 
 def as_json(value: Any) -> str:
@@ -69,15 +81,22 @@ def as_json(value: Any) -> str:
         data = _fast(value)
     except Exception:  # noqa: BLE001 - the careful way below takes whatever the fast one does not
         return _careful(value)
-    # The encoder writes NaN as null, and only a walk can tell it from None.
+    # The encoder writes NaN as null. Where a null may be one, another encoder that refuses NaN has the word.
     if b"null" in data:
-        return _careful(value)
+        try:
+            _strict(value)
+        except Exception:  # noqa: BLE001 - there is a NaN, or something that this encoder does not take
+            return _careful(value)
     return data.decode()
 
 
 def _hook(value: Any) -> Any:
     plain = _plain(value)
-    return _str(value) if plain is value else plain
+    # A type that turns into itself, as numpy's longdouble does, would go round for ever.
+    return printed(value) if type(plain) is type(value) else plain
+
+
+_strict = json.JSONEncoder(allow_nan=False, default=_hook, check_circular=False).encode
 
 
 _fast = msgspec.json.Encoder(enc_hook=_hook).encode
@@ -103,7 +122,7 @@ def _careful(value: Any) -> str:
             todo.extend(reversed(_steps(current)))
         else:
             plain = _plain(current)
-            if plain is current:
+            if type(plain) is type(current):
                 out.append(_scalar(current))
             else:
                 todo.append(("value", plain))
@@ -130,7 +149,7 @@ def _scalar(value: Any) -> str:
     try:
         return _fast(value).decode()
     except Exception:  # noqa: BLE001 - a lone surrogate, or an int of more digits than str() agrees to make
-        return _quote(_str(value))
+        return _quote(printed(value))
 
 
 def _plain(value: Any) -> Any:
@@ -140,8 +159,10 @@ def _plain(value: Any) -> Any:
         if hasattr(kind, "to_dicts"):  # polars
             return value.to_dicts()
         if hasattr(kind, "to_dict") and hasattr(value, "columns"):  # pandas
-            return value.to_dict(orient="records")
+            return value.to_dict(orient="records" if value.columns.is_unique else "split")
         if hasattr(kind, "tolist"):  # numpy, and pandas series
+            if getattr(getattr(value, "dtype", None), "kind", "") in {"m", "M"}:  # tolist makes ints of nanoseconds
+                value = value.astype(str)
             return value.tolist()
         if hasattr(kind, "__dataclass_fields__"):
             return {name: getattr(value, name, None) for name in kind.__dataclass_fields__}
@@ -160,7 +181,8 @@ def _bytes(value: bytes | bytearray | memoryview) -> str:
         return b64encode(data).decode()
 
 
-def _str(value: Any) -> str:
+def printed(value: Any) -> str:
+    """What `str` makes of *value*, or what kept it from doing so."""
     try:
         return clean(value.isoformat() if hasattr(type(value), "isoformat") else str(value))
     except Exception as error:  # noqa: BLE001 - somebody else's __str__
