@@ -8,10 +8,12 @@ answer, and says where in the query that is.
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
+from functools import cached_property
 from importlib import import_module, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -48,7 +50,12 @@ _TOKEN = re.compile(
     r"""(?P<skip>//[^\n]*|@?"(?:[^"\\\n]|\\.)*"|@?'(?:[^'\\\n]|\\.)*'|\s+)|(?P<word>[A-Za-z_]\w*)|.""", re.DOTALL
 )
 _BLANKED = re.compile(r"""//[^\n]*|@?"(?:[^"\\\n]|\\.)*"|@?'(?:[^'\\\n]|\\.)*'""")  # comments and strings
-_LET = re.compile(r"^(?P<head>[ \t]*let[ \t]+(?P<name>\w+)[ \t]*=[ \t]*)(?P<value>[^;]*)(?P<end>;)", re.MULTILINE)
+_GIVEN = re.compile(r"\s*(?:=(?![=~])|:)")
+_LET = re.compile(
+    r"""^(?P<head>[ \t]*let[ \t]+(?P<name>\w+)[ \t]*=[ \t]*)"""
+    r"""(?P<value>(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|[^;"'])*)(?P<end>;)""",
+    re.MULTILINE,
+)
 _LITERAL = re.compile(
     r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?:tick|microsecond|ms|millisecond|[smhd])?|true|false"
     r"|(?:datetime|timespan|time)\([-\w:. ]*\)",
@@ -76,13 +83,12 @@ class Result:
 
     *columns* are their names and *types* their Kusto types, *rows* tuples of
     Python values: a dynamic is what its JSON says, a datetime is in UTC, a
-    timespan a timedelta. *unreadable* counts, by file, lines that are no rows
-    and were passed over.
+    timespan a timedelta.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, unreadable: dict[str, int]) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, unreadable: Callable[[], dict[str, int]]) -> None:
         self._connection = connection
-        self.unreadable = unreadable
+        self._unreadable = unreadable
         relation = connection.table(_RESULT)
         self.columns: list[str] = relation.columns
         self.types = [_kusto_type(str(kind)) for kind in relation.types]
@@ -97,6 +103,11 @@ class Result:
                 for row in rows
             ]
         self.rows: list[tuple[Any, ...]] = rows
+
+    @cached_property
+    def unreadable(self) -> dict[str, int]:
+        """How many lines of which files are no rows and were passed over; counted when it is first asked for."""
+        return self._unreadable()
 
     def __repr__(self) -> str:
         return f"<Result of {len(self.rows)} rows: {', '.join(self.columns)}>"
@@ -169,16 +180,19 @@ def query(
         parameters = {**parameters, "since": datetime.now(timezone.utc) - datetime.fromisoformat(f"{window[0]}+00:00")}
     kusto = with_parameters(kusto, parameters)
     blobs = read.find(source)
+    _check_names(kusto)
     connection = engine.connect()
-    tables.create_views(connection, blobs, window)
-    try:
-        relation = engine.kql(connection, kusto, allow_write=False)
-        relation.create(_RESULT)
-    except Exception as error:
-        raise _explained(error, kusto) from error
+    for line_bytes in (tables.LINE_BYTES, tables.LONG_LINE_BYTES):
+        tables.create_views(connection, blobs, window, line_bytes)
+        try:
+            engine.kql(connection, kusto, allow_write=False).create(_RESULT)
+            break
+        except Exception as error:
+            if "maximum_object_size" not in str(error) or line_bytes == tables.LONG_LINE_BYTES:
+                raise _explained(error, kusto) from error
     words = {word for word, _ in _words(kusto)}
     used = [blob for blob in blobs if blob.table.classic in words]
-    return Result(connection, tables.unreadable(connection, used))
+    return Result(connection, lambda: tables.unreadable(connection, used, line_bytes))
 
 
 def queries() -> list[Bundled]:
@@ -228,7 +242,7 @@ def _lets(text: str) -> dict[str, str]:
 
 def _literal(name: str, value: Any, before: str) -> str:
     if before[:1] in {'"', "'"} or before[:2] in {'@"', "@'"}:
-        return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+        return json.dumps(str(value))  # Kusto has the escapes of JSON
     if isinstance(value, timedelta):
         return f"{value // timedelta(microseconds=1)}microsecond"
     if isinstance(value, datetime):
@@ -252,10 +266,24 @@ def _refuse(text: str) -> None:
         raise QuerySyntaxError("the query is empty")
     if text.lstrip().startswith("."):
         raise UnsupportedQuery("control commands change a database, and there is none here", line=1, column=1)
-    first, _ = next(_words(text))
-    near = {name.lower(): name for name in BY_CLASSIC}.get(first.lower())
-    if near and first not in BY_CLASSIC:  # DuckDB would not mind, Azure does
-        raise _unknown("table", first, text, [near])
+
+
+def _check_names(text: str) -> None:
+    """
+    Refuse a table or column that is only in another letter case than there is one: DuckDB would not mind, Azure does.
+
+    Names that the query itself gives (``Name = ...``, ``Name: string``) are its own.
+    """
+    words = list(_words(text))
+    given = {word for word, offset in words if _GIVEN.match(text, offset + len(word))}
+    columns = _columns(text)
+    for what, known in (("table", list(BY_CLASSIC)), ("column", columns)):
+        exact = {*known, *columns, *BY_CLASSIC, *_OPERATORS}
+        by_case = {name.lower(): name for name in known if name}
+        for index, (word, _) in enumerate(words):
+            near = by_case.get(word.lower())
+            if near and word not in exact and word not in given and (what == "column" or index == 0):
+                raise _unknown(what, word, text, [near])
 
 
 def _engine() -> Any:
@@ -415,7 +443,9 @@ def _misspelt(text: str) -> QuerySyntaxError | None:
 
 def _unknown(what: str, name: str, text: str, known: list[str]) -> UnknownNameError:
     line, column = _place(text, name)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    near = [other for other in difflib.get_close_matches(name, known, n=2, cutoff=0.5) if other != name]
+    if name in known:  # it is one of the table, which the query has left behind
+        return UnknownNameError(f"there is no {what} {name} any more at this place", line=line, column=column)
     return UnknownNameError(
         f"there is no {what} {name}" + (f": did you mean {near[0]}?" if near else ""), line=line, column=column
     )

@@ -28,7 +28,20 @@ VALUE_LIMIT = 8_192  # of a property
 ID_LIMIT = 128
 
 _THROWN_LIMITS = {"message": 32_768, "stack": 32_768, "type_name": 1_024}
-_FRAME_LIMIT = 1_024
+_FRAME_LIMIT, _FRAME_FIELDS = 1_024, ("method", "file_name", "assembly")
+# How many frames of a stack and links of a chain are kept, both ends of each: stacks give way first.
+_THINNER = (
+    (200, 1_000),
+    (50, 1_000),
+    (20, 1_000),
+    (10, 1_000),
+    (4, 1_000),
+    (2, 1_000),
+    (2, 100),
+    (2, 30),
+    (2, 8),
+    (2, 2),
+)
 _TAGS = dict.fromkeys(
     (
         "operation_name",
@@ -63,6 +76,8 @@ FIELD_LIMITS: dict[str, dict[str, int]] = {
 
 MARKS = ("payload_uri", "payload_bytes", "payload_sha256", "payload_field", "truncated")
 _MARKS_SIZE = 1_024  # bytes that the marks may take in the envelope: the address is at most some 700 of them
+_LEAST = 64  # bytes of a value that are worth a property
+_STRUCTURE = 2_048  # bytes of an envelope around its properties
 _WORST_ESCAPE = 6  # bytes of JSON that one character can become
 _ENVELOPE_SIZE = 6_144  # more than an envelope takes apart from the texts counted in _fits
 
@@ -93,6 +108,8 @@ def guard(item: Item, put: Put, *, limit: int = LIMIT) -> Item:
 
     cuts, small = _shorten(item, room - _MARKS_SIZE)
     only = next(iter(cuts)) if len(cuts) == 1 and small is None else None
+    if item.custom_dimensions.keys() & set(MARKS):  # the script's own of these names make room for ours
+        only = None
     original = continuous_export.encode(item)[:-1] if only is None else _texts(item)[only].encode()
     sha256 = hashlib.sha256(original).hexdigest()
     marks = (put(sha256, original), str(len(original)), sha256, _column(only), "true")
@@ -124,7 +141,7 @@ def _fits(item: Item, room: int) -> bool:
             if any(units(getattr(thrown, field)) > most for field, most in _THROWN_LIMITS.items()):
                 return False
             for frame in thrown.parsed_stack:
-                if len(frame.method) > _FRAME_LIMIT or len(frame.file_name) > _FRAME_LIMIT:
+                if any(len(getattr(frame, field)) > _FRAME_LIMIT // 2 for field in _FRAME_FIELDS):
                     return False
         total += room  # its structure is worth measuring
     return total * _WORST_ESCAPE + _ENVELOPE_SIZE <= room or len(breeze.encode(item)) <= room
@@ -173,24 +190,28 @@ def _thin(item: Item, room: int) -> Item | None:
         details = _thin_chain(item.details, room // 2)
         if details != item.details:
             changes["details"] = details
-    dimensions: dict[str, str] = {}
-    spent = 0
-    for name, value in item.custom_dimensions.items():
-        spent += _size(name) + 6 + min(_size(value), 64)
-        if spent > room // 2:
-            break
-        dimensions[_name(name, dimensions)] = value
-    if dimensions.keys() != item.custom_dimensions.keys():
-        changes["custom_dimensions"] = dimensions
-    measurements: dict[str, float] = {}
-    for name, number in item.custom_measurements.items():
-        spent += _size(name) + 24
-        if spent > room * 3 // 4:
-            break
-        measurements[_name(name, measurements)] = number
-    if measurements.keys() != item.custom_measurements.keys():
-        changes["custom_measurements"] = measurements
+    for field in ("custom_dimensions", "custom_measurements"):
+        values: dict[str, Any] = getattr(item, field)
+        names: dict[str, str] = {}
+        for name in values:
+            names.setdefault(_name(name, names), name)
+        costs = {short: _size(short) + 6 + _least(values[name]) for short, name in names.items()}
+        kept, left = set(), room * 7 // 8 - _STRUCTURE
+        for short in sorted(costs, key=costs.__getitem__):  # the small ones stay
+            left -= costs[short]
+            if left < 0:
+                break
+            kept.add(short)
+        room -= sum(costs[short] for short in kept)
+        small = {short: values[name] for short, name in names.items() if short in kept}
+        if small.keys() != values.keys():
+            changes[field] = small
     return msgspec.structs.replace(item, **changes) if changes else None
+
+
+def _least(value: str | float) -> int:
+    """The bytes that a property must have at the least to be worth its name."""
+    return min(_size(value), _LEAST) if isinstance(value, str) else 24
 
 
 def _thin_chain(details: tuple[Thrown, ...], room: int) -> tuple[Thrown, ...]:
@@ -201,22 +222,20 @@ def _thin_chain(details: tuple[Thrown, ...], room: int) -> tuple[Thrown, ...]:
             type_name=cut(thrown.type_name, _THROWN_LIMITS["type_name"]),
             parsed_stack=tuple(
                 msgspec.structs.replace(
-                    frame, method=cut(frame.method, _FRAME_LIMIT), file_name=cut(frame.file_name, _FRAME_LIMIT)
+                    frame, **{field: cut(getattr(frame, field), _FRAME_LIMIT) for field in _FRAME_FIELDS}
                 )
                 for frame in thrown.parsed_stack
             ),
         )
         for thrown in details
     )
-    for frames in (1_000, 200, 50, 20, 10, 4, 2):
-        for links in (1_000, 100, 20, 8, 2):
-            thinned = tuple(_thin_stack(thrown, frames) for thrown in _ends(chain, links))
-            bare = [msgspec.structs.replace(thrown, message="", stack="") for thrown in thinned]
-            if len(msgspec.json.encode(bare)) <= room:
-                return thinned
-            if links > frames:  # a stack gives way before the chain does
-                break
-    return _ends(chain, 2)
+    thinned = chain
+    for frames, links in _THINNER:
+        thinned = tuple(_thin_stack(thrown, frames) for thrown in _ends(chain, links))
+        bare = [msgspec.structs.replace(thrown, message="", stack="") for thrown in thinned]
+        if len(msgspec.json.encode(bare)) <= room:
+            break
+    return thinned
 
 
 def _thin_stack(thrown: Thrown, frames: int) -> Thrown:
@@ -265,5 +284,5 @@ def _replace(item: Item, cuts: dict[Slot, str]) -> Item:
             if slot[0] == "thrown":
                 index = int(slot[1])
                 details[index] = msgspec.structs.replace(details[index], **{str(slot[2]): text})
-        changes |= {**summarize(tuple(details)), "details": tuple(details)}
+        changes = {**summarize(tuple(details)), **changes, "details": tuple(details)}
     return msgspec.structs.replace(item, **changes) if changes else item

@@ -14,8 +14,6 @@ from typing import ClassVar
 
 import msgspec
 
-from scoretrace import forks
-
 Dimensions = dict[str, str]
 
 
@@ -269,7 +267,6 @@ class Ids:
 
     def __init__(self) -> None:
         self.after_fork()
-        forks.tell(self)
 
     def after_fork(self) -> None:
         """Take a new prefix: a forked child would repeat its parent's ids."""

@@ -10,7 +10,7 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -115,9 +115,15 @@ def _run_of(module: ModuleType, script: str | os.PathLike[str]) -> Callable[[str
 
     def call(body: str) -> Any:
         value = timed(body, **extra)
+        if inspect.isasyncgen(value):
+            value = _collected(value)
         return asyncio.run(value) if inspect.iscoroutine(value) else value
 
     return call
+
+
+async def _collected(pieces: AsyncIterator[Any]) -> list[Any]:
+    return [piece async for piece in pieces]
 
 
 def _init(module: ModuleType, script: str | os.PathLike[str]) -> None:

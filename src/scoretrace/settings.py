@@ -146,9 +146,9 @@ def _bytes(value: Any) -> int:
 
 
 def _name(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError("must be a name")
-    return value.strip()
+    if not isinstance(value, str) or not 0 < len(value.strip()) <= 250:
+        raise ValueError("must be a name of at most 250 characters")
+    return _text(value)
 
 
 def _workspace(value: Any) -> str:
@@ -162,17 +162,20 @@ def _workspace(value: Any) -> str:
 
 def _names(value: Any) -> tuple[str, ...]:
     parts = value.split(",") if isinstance(value, str) else value
-    return tuple(part.strip() for part in parts if part.strip())
+    return tuple(_text(part) for part in parts if _text(part))
 
 
 def _folder(value: Any) -> Path:
+    if "\0" in os.fspath(value):
+        raise ValueError("must be a folder's path")
     return Path(value).expanduser().absolute()  # now: a script may change its working directory
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("must be text")  # noqa: TRY004 - reported as a setting
-    return value.strip()
+    # The environment may hold bytes that are no UTF-8, which Python hands on as lone surrogates.
+    return value.strip().encode("utf-8", "backslashreplace").decode()
 
 
 SETTINGS = (

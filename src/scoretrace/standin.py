@@ -15,7 +15,10 @@ import msgspec
 
 _SHORT = 2_048  # units; a name or a URL is cut at its end, a longer text in its middle
 _ROWS = 256  # bytes; an array keeps fewer elements whole rather than all of them in less than this
+_DEPTH = 16  # levels that are cut as what they are; below, JSON is cut as text
 _MARK = 48  # bytes that the mark of a cut may take
+
+_LEAST = {"{}": "{}", "[]": "[]", '""': '""'}
 
 _encode = msgspec.json.Encoder().encode
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -51,14 +54,16 @@ def cut(text: str, most: int, size: int | None = None) -> str:
         if over <= 1.0:
             return short
         goal = min(goal * 0.97, goal / over * 0.99) if goal > 8 else 0.0
-    return ""
+    # So little room that nothing can be said: still of the kind that it was.
+    least = _LEAST.get(f"{text.lstrip()[:1]}{text.rstrip()[-1:]}", "")
+    return least if units(least) <= most and (size is None or len(_encode(least)) - 2 <= size) else ""
 
 
 def _cut_once(text: str, goal: int) -> str:
     if goal <= 0:
         return ""
     start = text.lstrip()[:1]
-    if start and start in "{[":
+    if start and start in '{["':
         data = text.encode()
         budget = goal * len(data) // max(units(text), 1)
         try:
@@ -90,7 +95,7 @@ def _tail(text: str, goal: int) -> str:
     return text[start:]
 
 
-def shrink(data: bytes, budget: int) -> bytes:
+def shrink(data: bytes, budget: int, depth: int = 0) -> bytes:
     """
     The JSON value *data* as valid JSON in about *budget* bytes; the small stays whole.
 
@@ -99,13 +104,15 @@ def shrink(data: bytes, budget: int) -> bytes:
         RecursionError: it is nested too deep to look into.
     """
     data = data.strip()
+    if len(data) > budget and depth > _DEPTH:  # each level looks through all that is below it
+        return _shrink_string(data.decode(), budget)
     kind = data[:1]
     if kind == b"{":
         pairs = [(key, bytes(value)) for key, value in _object(data).items()]
-        return data if len(data) <= budget else _shrink_object(pairs, budget)
+        return data if len(data) <= budget else _shrink_object(pairs, budget, depth)
     if kind == b"[":
         values = _array(data)
-        return data if len(data) <= budget or not values else _shrink_array(values, budget)
+        return data if len(data) <= budget or not values else _shrink_array(values, budget, depth)
     if len(data) <= budget:
         return data
     if kind == b'"':
@@ -113,7 +120,7 @@ def shrink(data: bytes, budget: int) -> bytes:
     return _shrink_string(data.decode(), budget)
 
 
-def _shrink_object(pairs: list[tuple[str, bytes]], budget: int) -> bytes:
+def _shrink_object(pairs: list[tuple[str, bytes]], budget: int, depth: int) -> bytes:
     named = [(_encode(key) if len(key) <= _ROWS else _shrink_string(key, _ROWS), value) for key, value in pairs]
     costs = [len(name) + 2 + min(len(value), 24) for name, value in named]
     left = budget - 2 - (0 if sum(costs) <= budget - 2 else _MARK)
@@ -125,24 +132,28 @@ def _shrink_object(pairs: list[tuple[str, bytes]], budget: int) -> bytes:
         kept.append(pair)
     room = budget - 2 - sum(len(name) + 2 for name, _ in kept) - (_MARK if len(kept) < len(pairs) else 0)
     level = max(fill([len(value) for _, value in kept], room), 4)
-    parts = [name + b":" + (value if len(value) <= level else shrink(value, level)) for name, value in kept]
+    parts = [name + b":" + (value if len(value) <= level else shrink(value, level, depth + 1)) for name, value in kept]
     if len(kept) < len(pairs):
         parts.append(_encode("…") + b":" + _encode(f"{len(pairs) - len(kept):,} more keys"))
     return b"{" + b",".join(parts) + b"}"
 
 
-def _shrink_array(raw: list[msgspec.Raw], budget: int) -> bytes:
+def _shrink_array(raw: list[msgspec.Raw], budget: int, depth: int) -> bytes:
     if len(raw) * 32 <= budget:  # few enough that each may keep a part
         values = [bytes(value) for value in raw]
         level = fill([len(value) for value in values], budget - 2 - len(values))
         if level >= _ROWS or len(values) <= 8:
-            return b"[" + b",".join(value if len(value) <= level else shrink(value, level) for value in values) + b"]"
+            return (
+                b"["
+                + b",".join(value if len(value) <= level else shrink(value, level, depth + 1) for value in values)
+                + b"]"
+            )
     left = budget - 2 - 24
     kept: list[bytes] = []
     for value in map(bytes, raw):
         if len(value) + 1 > left:
             if not kept and left > 0:
-                kept.append(shrink(value, left))
+                kept.append(shrink(value, left, depth + 1))
             break
         kept.append(value)
         left -= len(value) + 1

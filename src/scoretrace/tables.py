@@ -35,6 +35,8 @@ ITEM_TYPES = {
 }
 _TYPES = {"string": "VARCHAR", "int": "INTEGER", "real": "DOUBLE", "datetime": "TIMESTAMP", "dynamic": "JSON"}
 _LEAVES = {"duration": 'STRUCT("value" DOUBLE)', "real": 'STRUCT("value" DOUBLE)', "count": "DOUBLE"}
+# A row that could not be diverted is kept whole, however large: the second is for homes that have such a one.
+LINE_BYTES, LONG_LINE_BYTES = 16 * 1024**2, 1024**3
 _BUCKETS = (
     (250, "<250ms"),
     (500, "250ms-500ms"),
@@ -53,26 +55,33 @@ _AGGREGATE = ("value", "count", "min", "max", "stdDev", "sum")
 _ROOTS = {"exception": "JSON", "counter": "MAP(VARCHAR, JSON)[]", "metric": "JSON"}
 # A key may hold anything, a slash or a dollar too, which DuckDB's JSON operators would take for a path.
 _METRICS = "MAP(VARCHAR, STRUCT(" + ", ".join(f'"{key}" DOUBLE' for key in _AGGREGATE) + "))[]"
-_MAX_LINE = 256 * 1024 * 1024  # bytes; a row that could not be diverted is kept whole, however large
 
 
 def create_views(
-    connection: duckdb.DuckDBPyConnection, blobs: Iterable[Blob], window: tuple[str | None, str | None] = (None, None)
+    connection: duckdb.DuckDBPyConnection,
+    blobs: Iterable[Blob],
+    window: tuple[str | None, str | None] = (None, None),
+    line_bytes: int = LINE_BYTES,
 ) -> None:
     """
     Create a view for each table, over those of *blobs* that are its own.
 
     *window* is the ISO 8601 time from which on, and before which, rows are in
-    the views: what Azure applies outside a query as its time span.
+    the views: what Azure applies outside a query as its time span. DuckDB takes
+    several times *line_bytes*, the longest line, of memory for each thread.
     """
     files: dict[str, list[str]] = {table.kind: [] for table in TABLES}
     for blob in blobs:
         files[blob.table.kind].append(str(blob.path))
     for table in TABLES:
-        connection.execute(f'CREATE OR REPLACE VIEW "{table.classic}" AS {_select(table, files[table.kind], window)}')
+        connection.execute(
+            f'CREATE OR REPLACE VIEW "{table.classic}" AS {_select(table, files[table.kind], window, line_bytes)}'
+        )
 
 
-def unreadable(connection: duckdb.DuckDBPyConnection, blobs: Iterable[Blob]) -> dict[str, int]:
+def unreadable(
+    connection: duckdb.DuckDBPyConnection, blobs: Iterable[Blob], line_bytes: int = LINE_BYTES
+) -> dict[str, int]:
     """How many lines of which files are no rows of their table. A last line without its newline is none yet."""
     by_table: dict[str, list[Blob]] = {}
     for blob in blobs:
@@ -81,7 +90,7 @@ def unreadable(connection: duckdb.DuckDBPyConnection, blobs: Iterable[Blob]) -> 
     for table in TABLES:
         files = [str(blob.path) for blob in by_table.get(table.kind, ())]
         if files:
-            query = f'SELECT filename, count(*) FROM {_source(table, files)} WHERE "{table.root}" IS NULL GROUP BY ALL'
+            query = f'SELECT filename, count(*) FROM {_source(table, files, line_bytes)} WHERE "{table.root}" IS NULL GROUP BY ALL'
             counts.update(connection.execute(query).fetchall())
     for blobs_of in by_table.values():
         for blob in blobs_of:
@@ -98,25 +107,27 @@ def _is_unfinished(blob: Blob) -> bool:
         return file.read(1) not in (b"\n", b"")
 
 
-def _select(table: Table, files: list[str], window: tuple[str | None, str | None]) -> str:
+def _select(table: Table, files: list[str], window: tuple[str | None, str | None], line_bytes: int) -> str:
     if not files:
         empty = ", ".join(f'NULL::{_TYPES[column.type]} AS "{column.classic}"' for column in table.all_columns)
         return f"SELECT {empty} WHERE false"
     columns = ", ".join(
         f'({_value(column, table)})::{_TYPES[column.type]} AS "{column.classic}"' for column in table.all_columns
     )
-    query = f'SELECT {columns} FROM {_source(table, files)}{_unnested(table)} WHERE "{table.root}" IS NOT NULL'
+    query = (
+        f'SELECT {columns} FROM {_source(table, files, line_bytes)}{_unnested(table)} WHERE "{table.root}" IS NOT NULL'
+    )
     since, until = window
     bounds = [f"timestamp >= {_quote(since)}::TIMESTAMP"] if since else []
     bounds += [f"timestamp < {_quote(until)}::TIMESTAMP"] if until else []
     return f"SELECT * FROM ({query}) WHERE {' AND '.join(bounds)}" if bounds else query
 
 
-def _source(table: Table, files: list[str]) -> str:
+def _source(table: Table, files: list[str], line_bytes: int) -> str:
     shapes = ", ".join(f"{_quote(name)}: {_quote(shape)}" for name, shape in _shapes(table).items())
     return (
         f"read_json([{', '.join(map(_quote, files))}], format='newline_delimited', columns={{{shapes}}}, "
-        f"ignore_errors=true, filename=true, maximum_object_size={_MAX_LINE})"
+        f"ignore_errors=true, filename=true, hive_partitioning=false, maximum_object_size={line_bytes})"
     )
 
 

@@ -73,6 +73,9 @@ class Telemetry:
 
     def after_fork(self) -> None:
         """Count from nothing: what happened before is in the parent's figures."""
+        global _lock  # noqa: PLW0603 - another thread of the parent's may have held it
+        _lock = RLock()
+        self._ids.after_fork()
         self._counts: Counter[str] = Counter()
         self._first = self._ids.next()
         self._skipped = 1
@@ -121,14 +124,17 @@ class Telemetry:
         except Exception as error:  # noqa: BLE001 - print must not raise
             self.failed(error)
 
-    def log(self, obj: Any = None, **fields: Any) -> None:
+    def log(self, obj: Any = None, /, **fields: Any) -> None:
         """One structured trace; see `scoretrace.log`."""
         try:
-            values = {**obj, **fields} if isinstance(obj, Mapping) else fields
-            dimensions = {as_text(name): as_text(value) for name, value in values.items()}
             message = as_text(obj) if isinstance(obj, str) else as_json(obj)
-            if obj is None or isinstance(obj, Mapping):
-                message = ", ".join(dimensions)
+            if obj is None:
+                message = ", ".join(fields)
+            elif isinstance(obj, Mapping):
+                with contextlib.suppress(Exception):  # somebody's own kind of mapping; its JSON says what it can
+                    fields = {**{as_text(name): value for name, value in obj.items()}, **fields}
+                    message = ", ".join(fields)
+            dimensions = {as_text(name): as_text(value) for name, value in fields.items()}
             self.send(Trace(message=message, severity_level=1, custom_dimensions=dimensions))
         except Exception as error:  # noqa: BLE001 - telemetry must not break score.py
             self.failed(error)

@@ -18,6 +18,9 @@ from typing import Any
 
 from scoretrace import forks
 
+_DEEPEST = 3  # sinks within sinks
+_MOST_PIECES = 10_000  # of an unfinished line; one that never ends must not grow without end
+
 Sink = Callable[[str, str], None]
 """Takes the stream's name, ``STDOUT`` or ``STDERR``, and a text without its last newline; never raises."""
 
@@ -26,7 +29,7 @@ class _Pending:
     """The unfinished lines of all threads: a thread that ends in the middle of one still has it recorded."""
 
     def __init__(self) -> None:
-        self.lines: list[tuple[threading.Thread, dict[str, str]]] = []
+        self.lines: list[tuple[threading.Thread, dict[str, list[str]]]] = []
         forks.tell(self)
 
     def after_fork(self) -> None:
@@ -34,18 +37,19 @@ class _Pending:
         for _, line in self.lines:
             line.clear()
 
-    def add(self) -> dict[str, str]:
+    def add(self) -> dict[str, list[str]]:
         """A place for the calling thread; those of threads that ended with nothing left are given up."""
-        self.lines = [(thread, line) for thread, line in self.lines if line or thread.is_alive()]
-        line: dict[str, str] = {}
+        self.lines = [(thread, line) for thread, line in self.lines if any(line.values()) or thread.is_alive()]
+        line: dict[str, list[str]] = {}
         self.lines.append((threading.current_thread(), line))
         return line
 
 
 class _State(threading.local):
-    """Per thread: whether a print is under way, and what each stream was given of an unfinished line."""
+    """Per thread: whether a print or a sink is under way, and what each stream was given of an unfinished line."""
 
-    busy = False
+    printing = False
+    depth = 0
 
     def __init__(self) -> None:
         self.pending = _pending.add()
@@ -85,34 +89,46 @@ def untap(sink: Sink) -> None:
 
 def finish() -> None:
     """Hand over the unfinished lines of all threads, as at the end of a process."""
-    for _, line in list(_pending.lines):
-        for name in list(line):
-            _emit(name, line.pop(name, ""))
+    for _, pending in list(_pending.lines):
+        for name in list(pending):
+            _emit(name, pending)
 
 
-def _emit(name: str, text: str) -> None:
-    if _state.busy or not text:
-        return
-    _hand_over(name, text)
+def _emit(name: str, pending: dict[str, list[str]] | None = None) -> None:
+    """Hand over an unfinished line as it is."""
+    pieces = (_state.pending if pending is None else pending).pop(name, None)
+    if pieces:
+        _hand_over(name, "".join(pieces))
 
 
 def _hand_over(name: str, text: str) -> None:
-    _state.busy = True  # a sink that prints, or that warns on stderr, must not come back here
+    # A signal handler may print in the middle of a sink, and is heard; a sink that prints itself soon is not.
+    _state.depth += 1
     try:
         for sink in tuple(_sinks[name]):
             sink(name, text)
     finally:
-        _state.busy = False
+        _state.depth -= 1
 
 
-def _tap_print() -> Callable[[], None]:
-    real = builtins.print
+class _Print:
+    """
+    Stands in the place of `print`.
 
-    def print(  # noqa: A001 - tracebacks and help() show it as what it is
-        *values: Any, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False
+    An object rather than a function, because a function that is put on a class
+    becomes a method there, and the real print does not.
+    """
+
+    def __init__(self, real: Callable[..., None]) -> None:
+        self.__wrapped__ = real
+        self.__doc__ = real.__doc__
+
+    def __call__(
+        self, *values: Any, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False
     ) -> None:
+        real = self.__wrapped__
         name = "STDERR" if file is not None and file is sys.stderr else "STDOUT"
-        tapped = (file is None or file is sys.stdout or name == "STDERR") and _sinks[name] and not _state.busy
+        tapped = (file is None or file is sys.stdout or name == "STDERR") and _sinks[name] and _state.depth < _DEEPEST
         if not tapped or not (sep is None or isinstance(sep, str)) or not (end is None or isinstance(end, str)):
             real(*values, sep=sep, end=end, file=file, flush=flush)
             return
@@ -121,19 +137,24 @@ def _tap_print() -> Callable[[], None]:
         except Exception:  # noqa: BLE001 - the real print raises it, as it would without us
             real(*values, sep=sep, end=end, file=file, flush=flush)
             return
-        _state.busy = True  # so that the stream's own tap lets it through
+        printing = _state.printing  # a signal handler may print while a print is under way
+        _state.printing = True  # so that the stream's own tap lets it through
         try:
             real(text, end=end, file=file, flush=flush)
         finally:
-            _state.busy = False
+            _state.printing = printing
+            _emit(name)  # what was written before it without a newline
             _hand_over(name, text if end in ("\n", "", None) else f"{text}{end}".removesuffix("\n"))
 
-    print.__doc__ = real.__doc__
-    print.__wrapped__ = real  # type: ignore[attr-defined]
-    builtins.print = print
+
+def _tap_print() -> Callable[[], None]:
+    real = builtins.print
+    tap_of_print = _Print(real)
+    builtins.print = tap_of_print
 
     def undo() -> None:
-        if builtins.print is print:  # else somebody wrapped it after us, and an empty list of sinks makes us idle
+        # Else somebody wrapped it after us, and an empty list of sinks makes us idle.
+        if builtins.print is tap_of_print:
             builtins.print = real
 
     return undo
@@ -149,20 +170,25 @@ def _tap_stream(name: str) -> Callable[[], None]:
         try:
             return real_write(text)
         finally:
-            if not _state.busy and isinstance(text, str) and not _is_logging(sys._getframe(1)):  # noqa: SLF001 - the way to a caller
-                whole = _state.pending.pop(name, "") + text
-                lines, newline, rest = whole.rpartition("\n")
+            if not _state.printing and _state.depth < _DEEPEST and isinstance(text, str) and not _is_logging():
+                lines, newline, rest = text.rpartition("\n")
+                pending = _state.pending.setdefault(name, [])
+                if newline:
+                    lines = "".join((*pending, lines))
+                    pending.clear()
+                    if lines:
+                        _hand_over(name, lines)
                 if rest:
-                    _state.pending[name] = rest
-                if newline and lines:
-                    _hand_over(name, lines)
+                    pending.append(rest)
+                    if len(pending) > _MOST_PIECES:
+                        _emit(name)
 
     def flush() -> Any:
         try:
             return real_flush()
         finally:
-            if not _state.busy:
-                _emit(name, _state.pending.pop(name, ""))
+            if not _state.printing and _state.depth < _DEEPEST:
+                _emit(name)
 
     try:
         stream.write, stream.flush = write, flush
@@ -179,6 +205,9 @@ def _tap_stream(name: str) -> Callable[[], None]:
     return undo
 
 
-def _is_logging(frame: Any) -> bool:
-    # A record that a StreamHandler shows on the stream is a row already.
-    return bool(frame.f_globals.get("__name__") == "logging")
+def _is_logging() -> bool:
+    """Whether the stream is written by a handler: the record is a row already."""
+    try:
+        return bool(sys._getframe(2).f_globals.get("__name__") == "logging")  # noqa: SLF001 - the way to a caller
+    except ValueError:  # the interpreter itself writes, as it does when it shows an uncaught exception
+        return False

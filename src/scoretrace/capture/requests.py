@@ -7,13 +7,13 @@ import functools
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from scoretrace import ticks
 from scoretrace.capture.operation import NONE, OPERATION, Operation, carry
 from scoretrace.capture.thrown import RECORDED, chain
-from scoretrace.capture.values import as_text
+from scoretrace.capture.values import as_number, as_text
 from scoretrace.item import ExceptionItem, Request, summarize
 
 if TYPE_CHECKING:
@@ -56,50 +56,88 @@ class RequestContext:
         self.source = source
         self.result_code = ""
         self.success: bool | None = None
-        self.custom_dimensions: dict[str, Any] = dict(custom_dimensions or {})
+        given = custom_dimensions if isinstance(custom_dimensions, Mapping) else None
+        self.custom_dimensions: dict[str, Any] = dict(given or {})
+        if custom_dimensions and given is None:
+            self.custom_dimensions["custom_dimensions"] = custom_dimensions
         self.custom_measurements: dict[str, float] = {}
         self.id = os.urandom(8).hex()
         self._caller = OPERATION.get()
         self.parent_id = self._caller.parent_id
         self.operation_id = self._caller.id or os.urandom(16).hex()
-        match = _TRACEPARENT.fullmatch(traceparent.strip().lower()) if traceparent else None
+        match = _TRACEPARENT.fullmatch(as_text(traceparent).strip().lower()) if traceparent else None
         if match and self._caller is NONE:
             self.operation_id, self.parent_id = match.groups()
-        self._token: Token[Operation] | None = None
+        self._operation = NONE
+        self._tokens: list[Token[Operation]] = []
         self._start = self._timestamp = 0
 
     def __enter__(self) -> RequestContext:  # noqa: PYI034 - Self is newer than Python 3.10
-        if self._outlet is not None:
-            carry()
-            self._token = OPERATION.set(Operation(self.operation_id, as_text(self.name)[:128], self.id))
-        self._timestamp = ticks.now()
-        self._start = time.perf_counter_ns()
+        self.begin()
+        self.resume()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.pause()
+        self.end(error)
+
+    def begin(self) -> None:
+        """Start the clock."""
+        if self._outlet is not None:
+            carry()
+            self._operation = Operation(self.operation_id, as_text(self.name)[:128], self.id)
+        self._timestamp = ticks.now()
+        self._start = time.perf_counter_ns()
+
+    def resume(self) -> None:
+        """Make this the current operation, until `pause`."""
+        if self._outlet is not None:
+            self._tokens.append(OPERATION.set(self._operation))
+
+    def pause(self) -> None:
+        """Give the place back to the operation before."""
+        if self._tokens:
+            try:
+                OPERATION.reset(self._tokens.pop())
+            except ValueError:  # left in another context than it was entered in
+                OPERATION.set(self._caller)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Stop the clock and send the request, and *error* if that is what ended it. Never raises."""
         duration = (time.perf_counter_ns() - self._start) // 100
-        outlet = self._outlet
-        if outlet is None:
+        if self._outlet is None:
+            return
+        if error is not None:
+            self._try(self._send_exception, error)
+        self._try(self._send, duration, error)
+
+    def _try(self, send: Callable[..., None], *arguments: Any) -> None:
+        if self._outlet is None:
             return
         try:
-            if error is not None:
-                self.result_code = self.result_code or "500"
-                self._send_exception(outlet, error)
-            self._send(outlet, duration)
+            send(self._outlet, *arguments)
         except Exception as ours:  # noqa: BLE001 - telemetry must not change the answer
-            outlet.failed(ours)
-        finally:
-            self._leave()
+            self._outlet.failed(ours)
 
     def answer(self, value: Any) -> None:
         """Take the result code from what a scoring function returned: 200, unless it is a response that says more."""
         self.result_code = self.result_code or status_of(value)
 
-    def _send(self, outlet: Outlet, duration: int) -> None:
+    def _send(self, outlet: Outlet, duration: int, error: BaseException | None) -> None:
         code = as_text(self.result_code or "200")
-        success = self.success if self.success is not None else not (code.isdigit() and int(code) >= 400)
+        failed = code.isdigit() and int(code) >= 400
+        if error is not None and not failed:  # whatever was planned to be answered, it was not
+            code, failed = "500", True
+        dimensions = {as_text(name): as_text(value) for name, value in self.custom_dimensions.items()}
+        measurements: dict[str, float] = {}
+        for name, value in self.custom_measurements.items():
+            number = as_number(value)
+            if number is None:
+                dimensions[as_text(name)] = as_text(value)
+            else:
+                measurements[as_text(name)] = number
         outlet.send(
             Request(
                 timestamp=self._timestamp,
@@ -111,26 +149,22 @@ class RequestContext:
                 url=as_text(self.url),
                 source=as_text(self.source),
                 result_code=code,
-                success=success,
+                success=not failed if self.success is None or error is not None else bool(self.success),
                 duration=duration,
-                custom_dimensions={as_text(key): as_text(value) for key, value in self.custom_dimensions.items()},
-                custom_measurements={as_text(key): float(value) for key, value in self.custom_measurements.items()},
+                custom_dimensions=dimensions,
+                custom_measurements=measurements,
             )
         )
 
     def _send_exception(self, outlet: Outlet, error: BaseException) -> None:
         details = chain(error)
-        outlet.send(ExceptionItem(severity_level=3, details=details, **summarize(details)))  # type: ignore[arg-type]
+        self.resume()  # for the item to find it
+        try:
+            outlet.send(ExceptionItem(severity_level=3, details=details, **summarize(details)))  # type: ignore[arg-type]
+        finally:
+            self.pause()
         with contextlib.suppress(AttributeError):  # one with slots
             setattr(error, RECORDED, True)  # so that it is not recorded again where it ends the process
-
-    def _leave(self) -> None:
-        if self._token is not None:
-            try:
-                OPERATION.reset(self._token)
-            except ValueError:  # left in another context than it was entered in, as a generator's may be
-                OPERATION.set(self._caller)
-            self._token = None
 
 
 def timed(run: Run, outlet: Callable[[], Outlet | None], name: str | None = None) -> Run:
@@ -154,8 +188,17 @@ def timed(run: Run, outlet: Callable[[], Outlet | None], name: str | None = None
 
         @functools.wraps(run)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            with RequestContext(outlet(), title):
-                return (yield from run(*args, **kwargs))
+            context = RequestContext(outlet(), title)
+            context.begin()
+            return _steps(run(*args, **kwargs), context)
+
+    elif inspect.isasyncgenfunction(run):
+
+        @functools.wraps(run)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            context = RequestContext(outlet(), title)
+            context.begin()
+            return _async_steps(run(*args, **kwargs), context)
 
     else:
 
@@ -168,6 +211,53 @@ def timed(run: Run, outlet: Callable[[], Outlet | None], name: str | None = None
 
     setattr(wrapper, TIMED, True)
     return wrapper  # type: ignore[return-value]
+
+
+def _steps(pieces: Generator[Any, Any, Any], context: RequestContext) -> Generator[Any, Any, Any]:
+    """The pieces of a streaming answer; the operation is current while one is made, and not while it is consumed."""
+    error: BaseException | None = None
+    sent: Any = None
+    try:
+        while True:
+            context.resume()
+            try:
+                piece = pieces.send(sent)
+            except StopIteration as end:
+                return end.value
+            finally:
+                context.pause()
+            sent = yield piece
+    except GeneratorExit:  # whoever consumed it has enough, which is no failure
+        pieces.close()
+        raise
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        context.end(error)
+
+
+async def _async_steps(pieces: AsyncGenerator[Any, Any], context: RequestContext) -> AsyncIterator[Any]:
+    """The same for an asynchronous one."""
+    error: BaseException | None = None
+    try:
+        while True:
+            context.resume()
+            try:
+                piece = await pieces.__anext__()
+            except StopAsyncIteration:
+                return
+            finally:
+                context.pause()
+            yield piece
+    except GeneratorExit:
+        await pieces.aclose()
+        raise
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        context.end(error)
 
 
 def status_of(value: Any) -> str:
