@@ -1,10 +1,12 @@
 """Whatever is logged or printed: nothing raises, nothing is lost, nothing is cut in silence."""
 
+import dataclasses
 import datetime
 import decimal
 import json
 import logging
 import math
+import os
 import uuid
 
 import numpy as np
@@ -15,6 +17,29 @@ from hypothesis import strategies as st
 
 import scoretrace
 from scoretrace.capture.values import CIRCULAR, as_json, as_text
+
+
+class Text(str):
+    __slots__ = ()
+
+    def __str__(self):
+        return self
+
+
+class Torn(dict):
+    def items(self):
+        raise RuntimeError("no items")
+
+    def __iter__(self):
+        raise RuntimeError("no keys")
+
+
+@dataclasses.dataclass
+class Coded(Exception):
+    code: int
+
+    def __str__(self):
+        return f"code was {self.code}"
 
 
 class Unprintable:
@@ -79,6 +104,13 @@ VALUES = {
     "huge int": (10**5_000, hex(10**5_000)),
     "tuple keys": ({(1, 2): 3}, '{"(1, 2)":3}'),
     "none": (None, ""),
+    "longdouble": (np.longdouble(1), "1.0"),
+    "longdouble inside": ({"max": np.longdouble(1), "note": None}, '{"max":"1.0","note":null}'),
+    "str subclass": (Text("text"), "text"),
+    "torn mapping": (Torn(a=1), ""),
+    "numpy times": (np.array(["2026-01-02T03:04:05"], "datetime64[ns]"), '["2026-01-02T03:04:05.000000000"]'),
+    "columns twice": (pd.DataFrame([[1, 2]], columns=["a", "a"]), '{"columns":["a","a"],"data":[[1,2]]}'),
+    "a null that is none": ({"a": "null", "b": None, "c": [1, 2]}, '{"a":"null","b":null,"c":[1,2]}'),
 }
 
 
@@ -155,6 +187,34 @@ def test_three_hundred_properties_and_a_key_of_five_hundred_characters(telemetry
     )
     assert item.custom_dimensions["truncated"] == "true"
     assert ("long" * 125).encode() in scoretrace.payload(item.item_id)
+
+
+def test_a_structured_trace_of_odd_things(telemetry, items):
+    """Names of our own arguments, and mappings that cannot be read."""
+    scoretrace.log(obj={"a": 1}, self=2)
+    scoretrace.log(Torn(a=1), b=2)
+    logging.getLogger("score").info("m", extra={"custom_dimensions": Torn(a=1), "custom_measurements": Torn(b=1)})
+
+    assert items("trace")[0].custom_dimensions == {"obj": '{"a":1}', "self": "2"}
+    assert items("trace")[1].custom_dimensions == {"b": "2"}
+    assert telemetry.stats()["lost"] == {}
+    assert telemetry.stats()["items"] == 3
+
+
+def test_an_exception_says_what_it_says(telemetry, items):
+    """Not what it is made of."""
+    logging.getLogger("score").error("m", exc_info=Coded(5))
+
+    assert items("exception")[0].details[0].message == "code was 5"
+
+
+def test_a_service_whose_name_is_no_text(home, monkeypatch, items):
+    """The environment may hold any bytes."""
+    monkeypatch.setenv("SERVICE_NAME", os.fsdecode(b"caf\xe9"))
+    with scoretrace.configure(home=home):
+        print("m")
+
+    assert [item.cloud_role_name for item in items()] == ["caf\\udce9"]
 
 
 def test_an_empty_message_is_a_row(telemetry, items):

@@ -183,6 +183,64 @@ def test_a_long_exception_keeps_both_ends(links):
     assert continuous_export.decode(next(iter(store.values()))) == (item,)
 
 
+@pytest.mark.parametrize(("links", "frames", "path"), [(200, 1_000, 20), (30, 82, 60), (400, 1, 900), (2, 900, 1_000)])
+def test_a_chain_of_any_shape_fits(links, frames, path):
+    """Many links, long stacks, long names: stacks give way before links do."""
+    stack = tuple(
+        Frame(level=level, method="m" * path, assembly="a" * path, file_name="f" * path, line=level)
+        for level in range(frames)
+    )
+    details = tuple(
+        Thrown(id=n + 1, outer_id=n, type_name=f"E{n}", message="m", parsed_stack=stack) for n in range(links)
+    )
+    item = ExceptionItem(details=details, **summarize(details))
+
+    sent = guard(item, Store().put)
+
+    assert len(breeze.encode(sent)) <= LIMIT
+    assert len(sent.problem_id) <= 1_024
+    assert (sent.outer_type, sent.innermost_type) == ("E0", f"E{links - 1}")
+    assert len(sent.details) >= min(links, 30) or path >= 900
+
+
+def test_many_small_keys_outlive_one_large_value():
+    """Only the large one gives way."""
+    item = Trace(
+        message="m", custom_dimensions={f"{'k' * 55}{n:05}": "v" for n in range(600)} | {"big": "x" * 9_000, "id": "7"}
+    )
+
+    sent = guard(item, Store().put)
+
+    assert len(sent.custom_dimensions) == 602 + 5
+    assert sent.custom_dimensions["id"] == "7"
+
+
+def test_dimensions_of_our_own_names_are_kept_in_the_payload():
+    """A script may call one of its own truncated."""
+    item = Trace(message="x" * 70_000, custom_dimensions={"truncated": "mine"})
+    store = Store()
+
+    sent = guard(item, store.put)
+
+    assert sent.custom_dimensions["payload_field"] == "item"
+    assert continuous_export.decode(next(iter(store.values()))) == (item,)
+
+
+@pytest.mark.parametrize("value", ["x" * 20_000, ["x" * 20_000], {"a": {"b": "x" * 20_000}}])
+def test_any_json_value_has_a_json_stand_in(value):
+    """A string too, and down to no room at all."""
+    whole = json.dumps(value)
+    for most in (8_192, 100, 20, 2):
+        assert type(json.loads(cut(whole, most))) is type(value)
+
+
+def test_deeply_nested_json_is_cut_in_time_that_grows_with_its_size():
+    """Each level is looked through once by all above it, so only so many levels are."""
+    whole = '{"a":' * 400 + '"' + "x" * 100_000 + '"' + "}" * 400
+
+    assert "a" in json.loads(cut(whole, 8_192))
+
+
 def test_nothing_is_cut_when_it_cannot_be_stored():
     """A store that fails is the caller's to handle; the item was not touched."""
 

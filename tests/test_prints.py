@@ -4,6 +4,8 @@ import builtins
 import io
 import json
 import logging
+import os
+import subprocess
 import sys
 import threading
 
@@ -184,3 +186,48 @@ def test_str_is_called_once(telemetry):
     print(Counted())
 
     assert len(calls) == 1
+
+
+def test_print_on_a_class_is_no_method(telemetry, contents):
+    """As the real one is none."""
+
+    class Report:
+        out = print
+
+    Report().out("x")
+
+    assert contents() == ["x"]
+
+
+def test_what_was_written_before_a_print_is_a_row_of_its_own(telemetry, contents):
+    """As it stands on the console, nothing is put together that was apart."""
+    sys.stdout.write("abc")
+    print("DEF")
+    sys.stdout.write("ghi\n")
+
+    assert contents() == ["abc", "DEF", "ghi"]
+
+
+def test_a_line_that_never_ends_is_recorded_in_parts(telemetry, contents):
+    """Memory does not grow with it."""
+    for _ in range(25_000):
+        sys.stdout.write("x")
+    telemetry.flush()
+
+    assert len(contents()) == 3
+
+
+def test_the_last_words_of_a_process_are_shown(home):
+    """The interpreter writes a traceback to a stream that is tapped, without a frame of Python's."""
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import scoretrace; scoretrace.configure(capture_stderr=True)\nraise ValueError('the end')",
+        ],
+        env={**os.environ, "SCORETRACE_HOME": str(home)},
+        capture_output=True,
+        text=True,
+    )
+
+    assert ended.stderr.splitlines()[-1] == "ValueError: the end"

@@ -169,6 +169,85 @@ def test_a_generator_is_a_request_until_it_ends(telemetry, items):
     assert items("request")[0].duration >= 200_000
 
 
+def test_streaming_answers_do_not_mix(telemetry, items):
+    """Each piece is made in its own operation, and consumed outside of any."""
+    log = logging.getLogger("score")
+
+    @scoretrace.request
+    def run(number):
+        for _ in range(2):
+            log.info("made %d", number)
+            yield number
+
+    first, second = run(1), run(2)
+    assert [next(first), next(second), next(first), next(second)] == [1, 2, 1, 2]
+    log.info("consumed")
+    assert (list(first), list(second)) == ([], [])
+
+    operations = {item.message: item.operation_id for item in items("trace")}
+    assert operations["consumed"] == ""
+    assert len({item.operation_id for item in items("request")} & {operations["made 1"], operations["made 2"]}) == 2
+
+
+def test_a_stream_that_is_left_early_is_no_failure(telemetry, items):
+    """Whoever consumed it has enough."""
+
+    @scoretrace.request
+    def run():
+        yield 1
+        yield 2
+
+    stream = run()
+    next(stream)
+    stream.close()
+
+    assert [(item.result_code, item.success) for item in items("request")] == [("200", True)]
+    assert items("exception") == []
+
+
+def test_an_asynchronous_stream_is_a_request_until_it_ends(telemetry, items):
+    """Timed to its last piece, with what is inside, and failed where it raises."""
+
+    @scoretrace.request
+    async def run(fail):
+        logging.getLogger("score").info("made")
+        yield 1
+        await asyncio.sleep(0.02)
+        if fail:
+            raise ValueError("late")
+
+    async def main():
+        assert [piece async for piece in run(False)] == [1]
+        with pytest.raises(ValueError, match="late"):
+            [piece async for piece in run(True)]
+
+    asyncio.run(main())
+    assert [item.result_code for item in items("request")] == ["200", "500"]
+    assert items("request")[0].duration >= 200_000
+    assert {item.operation_id for item in items("trace")} == {item.operation_id for item in items("request")}
+
+
+def test_a_request_is_recorded_whatever_is_set_on_it(telemetry, items):
+    """Values that are no measurements, a code that was planned before it failed."""
+
+    class Odd(Exception):
+        @property
+        def exceptions(self):
+            raise RuntimeError
+
+    with pytest.raises(Odd), scoretrace.request_context("r", traceparent=b"x", custom_dimensions="abc") as context:
+        context.custom_measurements = {"a": "abc", "b": None, "c": float("nan"), "d": 2}
+        context.result_code = "202"
+        raise Odd
+
+    (item,) = items("request")
+    assert (item.result_code, item.success) == ("500", False)
+    assert item.custom_measurements == {"d": 2.0}
+    assert item.custom_dimensions == {"custom_dimensions": "abc", "a": "abc", "b": "", "c": "nan"}
+    assert items("exception")[0].type.endswith("Odd")
+    assert telemetry.stats()["lost"] == {}
+
+
 def test_a_traceparent_is_continued(telemetry, items):
     """The caller's trace id becomes the operation id, its span id the parent."""
     with scoretrace.request_context("score", traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01"):

@@ -50,6 +50,10 @@ _TOKEN = re.compile(
     r"""(?P<skip>//[^\n]*|@?"(?:[^"\\\n]|\\.)*"|@?'(?:[^'\\\n]|\\.)*'|\s+)|(?P<word>[A-Za-z_]\w*)|.""", re.DOTALL
 )
 _BLANKED = re.compile(r"""//[^\n]*|@?"(?:[^"\\\n]|\\.)*"|@?'(?:[^'\\\n]|\\.)*'""")  # comments and strings
+# How DuckDB's binder names a column that it does not find.
+_MISSING = re.compile(
+    r'(?:[Cc]olumn|Column with name) "?(\w+)"? (?:not found|does not exist|ref|in )|Alias with name "+(\w+)"+ '
+)
 _GIVEN = re.compile(r"\s*(?:=(?![=~])|:)")
 _LET = re.compile(
     r"""^(?P<head>[ \t]*let[ \t]+(?P<name>\w+)[ \t]*=[ \t]*)"""
@@ -411,11 +415,9 @@ def _explained(error: Exception, text: str) -> ScoretraceError:
         return UnknownNameError(f"{error.name}: {error.hint or 'not known'}", line=line, column=column)
     if isinstance(error, duckdb.Error):
         message = str(error)
-        missing = re.search(
-            r'(?:Referenced column|Column with name|Column) "?(\w+)"? (?:not found|does not exist|ref)', message
-        )
+        missing = _MISSING.search(message)
         if missing:
-            return _unknown("column", missing[1], text, _columns(text))
+            return _unknown("column", missing[1] or missing[2], text, _columns(text))
         missing = re.search(r"Table with name (\w+) does not exist", message)
         if missing:
             return _unknown("table", missing[1], text, list(BY_CLASSIC))
@@ -443,7 +445,8 @@ def _misspelt(text: str) -> QuerySyntaxError | None:
 
 def _unknown(what: str, name: str, text: str, known: list[str]) -> UnknownNameError:
     line, column = _place(text, name)
-    near = [other for other in difflib.get_close_matches(name, known, n=2, cutoff=0.5) if other != name]
+    by_case = {other.lower(): other for other in known}
+    near = [by_case[other] for other in difflib.get_close_matches(name.lower(), by_case, n=1, cutoff=0.5)]
     if name in known:  # it is one of the table, which the query has left behind
         return UnknownNameError(f"there is no {what} {name} any more at this place", line=line, column=column)
     return UnknownNameError(

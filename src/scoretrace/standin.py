@@ -47,6 +47,8 @@ def cut(text: str, most: int, size: int | None = None) -> str:
     """
     goal = float(most)
     for _ in range(24):
+        if goal < 1:
+            break
         short = text if goal >= most and units(text) <= most else _cut_once(text, int(goal))
         over = units(short) / max(most, 1)
         if size is not None:

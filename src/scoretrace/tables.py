@@ -90,7 +90,8 @@ def unreadable(
     for table in TABLES:
         files = [str(blob.path) for blob in by_table.get(table.kind, ())]
         if files:
-            query = f'SELECT filename, count(*) FROM {_source(table, files, line_bytes)} WHERE "{table.root}" IS NULL GROUP BY ALL'
+            lines = _source(table, files, line_bytes)
+            query = f'SELECT filename, count(*) FROM {lines} WHERE "{table.root}" IS NULL GROUP BY ALL'
             counts.update(connection.execute(query).fetchall())
     for blobs_of in by_table.values():
         for blob in blobs_of:

@@ -77,12 +77,11 @@ class RecordHandler(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> Any:
         """Filter *record*, then `emit` it. Without filters and formatter the fast lane stands in this place."""
-        if self.filters:
-            passed = self.filter(record)
-            if not passed:
-                return passed
-            if isinstance(passed, logging.LogRecord):  # from Python 3.12 on a filter may replace it
-                record = passed
+        passed = self.filter(record)
+        if not passed:
+            return passed
+        if isinstance(passed, logging.LogRecord):  # from Python 3.12 on a filter may replace it
+            record = passed
         self.emit(record)
         return record
 

@@ -159,7 +159,9 @@ def _plain(value: Any) -> Any:
         if hasattr(kind, "to_dicts"):  # polars
             return value.to_dicts()
         if hasattr(kind, "to_dict") and hasattr(value, "columns"):  # pandas
-            return value.to_dict(orient="records" if value.columns.is_unique else "split")
+            if not value.columns.is_unique:  # as records they would overwrite each other
+                return {"columns": value.columns.tolist(), "data": value.to_numpy().tolist()}
+            return value.to_dict(orient="records")
         if hasattr(kind, "tolist"):  # numpy, and pandas series
             if getattr(getattr(value, "dtype", None), "kind", "") in {"m", "M"}:  # tolist makes ints of nanoseconds
                 value = value.astype(str)
