@@ -170,6 +170,44 @@ def test_the_progress_bar_leaves_stdout_alone(tmp_path, home):
     assert "1 request, 0 failed" in shown
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a pseudo terminal is POSIX")
+def test_on_one_terminal_everything_is_shown_and_recorded(tmp_path, home):
+    """Prints and writes of the script above the bar, each of them a row."""
+    import pty
+
+    script, requests = tmp_path / "score.py", tmp_path / "requests.ndjson"
+    script.write_text("import sys\ndef run(data):\n    print('printed', data)\n    sys.stdout.write('written\\n')\n")
+    requests.write_text("1\n2\n")
+    ours, theirs = pty.openpty()
+    environment = {name: value for name, value in os.environ.items() if name != "CI"}
+    subprocess.run(
+        [sys.executable, "-m", "scoretrace", "run", str(script), str(requests), "--home", str(home)],
+        stdout=theirs,
+        stderr=theirs,
+        env={**environment, "TERM": "xterm"},
+        check=True,
+    )
+    os.close(theirs)
+    shown = os.read(ours, 65_536).decode()
+    os.close(ours)
+
+    assert all(text in shown for text in ("printed 1", "printed 2", "written", "2 requests, 0 failed"))
+    rows = scoretrace.query("traces | project tostring(customDimensions.Contents)", source=home).rows
+    assert rows == [("printed 1",), ("written",), ("printed 2",), ("written",)]
+
+
+def test_tail_names_what_it_cannot_read(cli, written, home):
+    """And shows the rest."""
+    file = next(home.glob("telemetry/*/Messages/*/*/*.blob"))
+    with file.open("ab") as blob:
+        blob.write(b"no row\n")
+
+    result = cli("tail")
+
+    assert "hello" in result.stdout
+    assert f"{file}: a line cannot be read" in result.stderr
+
+
 def test_query_as_a_table_and_as_parquet(cli, written, tmp_path):
     """The table names what it leaves out; Parquet needs a file."""
     result = cli("query", "traces", "--format", "table")

@@ -18,6 +18,7 @@ LAYERS = (
     {"errors", "forks", "locks", ""},
     {"ticks"},
     {"item", "schema", "settings", "blobs"},
+    {"formats.parts"},
     {"formats.continuous_export", "formats.breeze", "standin", "cursor"},
     {"retention", "capture.values", "capture.outlet"},
     {"guard", "journal", "capture.thrown", "capture.operation", "capture.prints", "read"},

@@ -152,12 +152,12 @@ def run(
       scoretrace run score.py requests.ndjson
       scoretrace run score.py requests.ndjson --service diabetes -o responses.ndjson
     """
-    scoretrace.configure(home=home, service=service)
     # Line by line, so that what was scored is there whatever ends the process.
     sink = open(output, "w", encoding="utf-8", buffering=1) if output else None  # noqa: SIM115 - closed below
     lines = sys.stdin.buffer if requests == "-" else requests
     try:
         with _progress(requests, quiet=quiet) as advance:
+            scoretrace.configure(home=home, service=service)  # after the bar, which may stand in for stdout
             outcomes = scoretrace.score(script, lines, done=lambda outcome: _scored(outcome, requests, sink, advance))
     finally:
         if sink is not None:
@@ -186,20 +186,25 @@ def _scored(outcome: Outcome, requests: str, sink: IO[str] | None, advance: Call
 
 
 class _progress:  # noqa: N801 - used as a context manager
-    """A bar on stderr, on a terminal that is not also where the script prints."""
+    """
+    A bar on stderr, where that is a terminal.
+
+    Where stdout is the same terminal, what the script prints goes above the bar.
+    """
 
     def __init__(self, requests: str, *, quiet: bool) -> None:
         self.bar: Any = None
-        if not quiet and sys.stderr.isatty() and not sys.stdout.isatty() and not os.environ.get("CI"):
+        if not quiet and sys.stderr.isatty() and not os.environ.get("CI"):
             from rich.console import Console
             from rich.progress import Progress
 
-            try:
-                total = sum(bool(line.strip()) for line in Path(requests).read_bytes().splitlines())
-            except OSError:
-                total = 0
+            total = None
+            if requests != "-":
+                with open(requests, "rb") as file:
+                    total = sum(bool(line.strip()) for line in file)
+            both = sys.stdout.isatty()
             self.bar = Progress(
-                console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False
+                console=Console(stderr=True), transient=True, redirect_stdout=both, redirect_stderr=both
             )
             self.task = self.bar.add_task("scoring", total=total)
 
@@ -293,10 +298,14 @@ def tail(source: str | None, lines: int, follow: bool, chosen: tuple[str, ...]) 
 
     console = Console(soft_wrap=True, highlight=False)
     kinds = [BY_CLASSIC[table].kind for table in chosen] or None
-    for item in read.newest(source, lines, kinds):
+
+    def unreadable(path: Path) -> None:
+        click.echo(f"{path}: a line cannot be read, passed over", err=True)
+
+    for item in read.newest(source, lines, kinds, unreadable=unreadable):
         _show_item(console, item)
     if follow:
-        for item in read.follow(source, kinds):
+        for item in read.follow(source, kinds, unreadable=unreadable):
             _show_item(console, item)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import mmap
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,9 @@ from scoretrace.schema import BY_FOLDER, BY_KIND, BY_ROOT, Table
 
 POLL_SECONDS = 0.2
 _TAIL_BYTES = 1024 * 1024  # read at a time from the end of a segment
+
+
+Unreadable = Callable[[Path], None]
 
 
 class Blob(NamedTuple):
@@ -91,23 +94,32 @@ def lines(path: Path, start: int = 0) -> Iterator[tuple[int, bytes]]:
 
 
 def newest(
-    source: str | os.PathLike[str] | None = None, count: int = 20, kinds: Iterable[str] | None = None
+    source: str | os.PathLike[str] | None = None,
+    count: int = 20,
+    kinds: Iterable[str] | None = None,
+    *,
+    unreadable: Unreadable | None = None,
 ) -> list[Item]:
-    """The *count* newest items, oldest first."""
+    """The *count* newest items, oldest first. *unreadable* is called with the file of each line that is none."""
     by_hour: dict[str, list[Blob]] = {}
     for blob in find(source, kinds):
         by_hour.setdefault(blob.hour, []).append(blob)
     items: list[Item] = []
     for hour in sorted(by_hour, reverse=True):
         for blob in by_hour[hour]:
-            items += _last(blob.path, count)
+            items += _last(blob.path, count, unreadable)
         if len(items) >= count:
             break
     return sorted(items, key=_when)[-count:] if count > 0 else []
 
 
-def follow(source: str | os.PathLike[str] | None = None, kinds: Iterable[str] | None = None) -> Iterator[Item]:
-    """Items as they are written from now on, for ever."""
+def follow(
+    source: str | os.PathLike[str] | None = None,
+    kinds: Iterable[str] | None = None,
+    *,
+    unreadable: Unreadable | None = None,
+) -> Iterator[Item]:
+    """Items as they are written from now on, for ever; *unreadable* as for `newest`."""
     kinds = None if kinds is None else tuple(kinds)
     offsets = {blob.path: blob.path.stat().st_size for blob in find(source, kinds)}
     while True:
@@ -115,7 +127,7 @@ def follow(source: str | os.PathLike[str] | None = None, kinds: Iterable[str] | 
         for blob in find(source, kinds):
             for offset, line in lines(blob.path, offsets.get(blob.path, 0)):
                 offsets[blob.path] = offset
-                fresh += _items(line)
+                fresh += _items(line, blob.path, unreadable)
         yield from sorted(fresh, key=_when)
         time.sleep(POLL_SECONDS)
 
@@ -131,7 +143,7 @@ def item(item_id: str, source: str | os.PathLike[str] | None = None) -> Item | N
             while at >= 0:
                 start = data.rfind(b"\n", 0, at) + 1
                 end = data.find(b"\n", at)
-                found = _items(data[start : end if end >= 0 else len(data)])
+                found = _items(data[start : end if end >= 0 else len(data)], blob.path)
                 for candidate in found:
                     if candidate.item_id == item_id:
                         return candidate
@@ -162,7 +174,7 @@ def _table_of(path: Path) -> Iterator[Table]:
         return
 
 
-def _last(path: Path, count: int) -> list[Item]:
+def _last(path: Path, count: int, unreadable: Unreadable | None) -> list[Item]:
     with path.open("rb") as file:
         end = file.seek(0, os.SEEK_END)
         data = b""
@@ -172,13 +184,15 @@ def _last(path: Path, count: int) -> list[Item]:
             data = file.read(end - start) + data
             end = start
     whole = data[: data.rfind(b"\n") + 1].splitlines()[-count:]
-    return [item for line in whole for item in _items(line)]
+    return [item for line in whole for item in _items(line, path, unreadable)]
 
 
-def _items(line: bytes) -> list[Item]:
+def _items(line: bytes, path: Path, unreadable: Unreadable | None = None) -> list[Item]:
     try:
         return list(continuous_export.decode(line))
     except FormatError:
+        if unreadable is not None:
+            unreadable(path)
         return []
 
 

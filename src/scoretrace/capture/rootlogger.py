@@ -18,6 +18,17 @@ from typing import Any
 from scoretrace.capture.handler import RecordHandler
 
 
+class _Uncounted(list[logging.Handler]):
+    """A list that does not count one of its members, which is all that basicConfig asks; records still find it."""
+
+    def __init__(self, handlers: list[logging.Handler], hidden: logging.Handler) -> None:
+        super().__init__(handlers)
+        self.hidden = hidden
+
+    def __len__(self) -> int:
+        return super().__len__() - (self.hidden in self)
+
+
 def install(handler: RecordHandler, level: int) -> Callable[[], None]:
     """Put *handler* on the root logger, which lets records of *level* and above through; returns what undoes it."""
     root = logging.getLogger()
@@ -37,15 +48,12 @@ def install(handler: RecordHandler, level: int) -> Callable[[], None]:
             real_remove(hdlr)
 
     def basic_config(**kwargs: Any) -> None:
-        present = handler in root.handlers
-        if present:  # it does nothing where there is a handler
-            real_remove(handler)
         others = list(root.handlers)
+        root.handlers = _Uncounted(root.handlers, handler)  # it does nothing where there is a handler
         try:
             real_config(**kwargs)
         finally:
-            if present:
-                root.addHandler(handler)
+            root.handlers = list(root.handlers)
             if kwargs.get("level") is None:
                 keep_quiet([other for other in root.handlers if other not in others])
 

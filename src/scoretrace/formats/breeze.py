@@ -21,7 +21,8 @@ import msgspec
 
 from scoretrace import ticks
 from scoretrace.errors import FormatError
-from scoretrace.item import KINDS, Counter, ExceptionItem, Frame, Item, Metric, Thrown, summarize
+from scoretrace.formats import parts
+from scoretrace.item import KINDS, Counter, ExceptionItem, Item, Metric, Thrown, summarize
 from scoretrace.schema import BY_BASE_TYPE, BY_KIND, Column, Table
 
 ITEM_ID = "scoretrace_item_id"  # reserved: a custom dimension of this name is overwritten
@@ -83,14 +84,14 @@ def decode(envelope: bytes) -> tuple[Item, ...]:
         if row.get("time"):
             values["timestamp"] = ticks.from_iso(row["time"])
         values["item_count"] = max(1, round(100.0 / (row.get("sampleRate") or 100.0)))
-        dimensions = {key: _text(value) for key, value in (data.get("properties") or {}).items()}
+        dimensions = {key: parts.text(value) for key, value in (data.get("properties") or {}).items()}
         values["item_id"] = dimensions.pop(ITEM_ID, "")
         values["custom_dimensions"] = dimensions
         values["custom_measurements"] = {k: float(v) for k, v in (data.get("measurements") or {}).items()}
         if table.kind == "metric":
             return tuple(Metric(**values, **_read_metric(metric)) for metric in data["metrics"])
         if table.kind == "exception":
-            details = tuple(map(_read_thrown, data["exceptions"]))
+            details = tuple(map(parts.thrown, data["exceptions"]))
             values = {**summarize(details), **values, "details": details}
         elif table.kind == "counter":
             values |= {"counter": data["counterName"], "value": float(data["value"])}
@@ -118,10 +119,6 @@ def _split(column: Column) -> tuple[str, str]:
     return place, key
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else _encode(value).decode()
-
-
 def _bool(value: Any) -> bool:
     return value if isinstance(value, bool) else str(value).lower() == "true"
 
@@ -136,8 +133,8 @@ _WRITE: dict[str, Any] = {
     "real": float,
 }
 _READ: dict[str, Any] = {
-    "text": _text,
-    "code": _text,
+    "text": parts.text,
+    "code": parts.text,
     "severity": int,
     "bool": _bool,
     "pass": _bool,
@@ -184,15 +181,3 @@ def _write_thrown(thrown: Thrown) -> Row:
     if thrown.parsed_stack:
         row["parsedStack"] = thrown.parsed_stack
     return row
-
-
-def _read_thrown(row: Row) -> Thrown:
-    return Thrown(
-        id=int(row.get("id") or 0),
-        outer_id=int(row.get("outerId") or 0),
-        type_name=row.get("typeName") or "",
-        message=row.get("message") or "",
-        has_full_stack=bool(row.get("hasFullStack", True)),
-        stack=row.get("stack") or "",
-        parsed_stack=tuple(msgspec.convert(row.get("parsedStack") or [], list[Frame], strict=False)),
-    )

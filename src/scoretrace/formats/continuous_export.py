@@ -19,7 +19,8 @@ import msgspec
 
 from scoretrace import ticks
 from scoretrace.errors import FormatError
-from scoretrace.item import KINDS, Counter, ExceptionItem, Frame, Item, Metric, Thrown, Trace
+from scoretrace.formats import parts
+from scoretrace.item import KINDS, Counter, ExceptionItem, Item, Metric, Thrown, Trace
 from scoretrace.schema import BY_KIND, BY_ROOT, SEVERITIES, Table
 
 DOCUMENT_VERSION = "1.61"
@@ -113,7 +114,7 @@ def decode(line: bytes) -> tuple[Item, ...]:
             return tuple(Metric(**values, **_read_metric(name, metric)) for name, metric in metrics)
         values["custom_measurements"] = {name: float(metric["value"]) for name, metric in metrics}
         if table.kind == "exception":
-            values["details"] = tuple(map(_read_thrown, root[1:]))
+            values["details"] = tuple(map(parts.thrown, root[1:]))
         elif table.kind == "counter":
             name, reading = next((k, v) for k, v in places["root"].items() if isinstance(v, dict))
             values |= {"counter": name, "value": float(reading["value"])}
@@ -200,10 +201,6 @@ def _plan(table: Table) -> tuple[tuple[str, tuple[str, ...], str], ...]:
     )
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else _encode(value).decode()
-
-
 def _time(value: str) -> int | None:
     found = ticks.from_iso(value)
     return None if found == ticks.NULL_TIME else found
@@ -248,12 +245,12 @@ _WRITE: dict[str, Any] = {
     "real": _aggregate,
 }
 _READ: dict[str, Any] = {
-    "text": _text,
+    "text": parts.text,
     "time": _time,
     "severity": _severity,
     "bool": lambda value: value if isinstance(value, bool) else str(value).lower() == "true",
     "pass": lambda value: value if isinstance(value, bool) else str(value).lower() == "pass",
-    "code": _text,
+    "code": parts.text,
     "duration": lambda value: round(_single(value)),
     "real": lambda value: float(_single(value)),
 }
@@ -300,15 +297,3 @@ def _write_thrown(thrown: Thrown) -> Row:
     if thrown.stack:
         row["stack"] = thrown.stack
     return row
-
-
-def _read_thrown(row: Row) -> Thrown:
-    return Thrown(
-        id=int(row.get("id") or 0),
-        outer_id=int(row.get("outerId") or 0),
-        type_name=row.get("typeName") or "",
-        message=row.get("message") or "",
-        has_full_stack=bool(row.get("hasFullStack", True)),
-        stack=row.get("stack") or "",
-        parsed_stack=tuple(msgspec.convert(row.get("parsedStack") or [], list[Frame], strict=False)),
-    )
