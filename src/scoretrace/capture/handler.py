@@ -27,7 +27,9 @@ from scoretrace.item import ExceptionItem, Item, Trace, summarize
 
 _REPLACEABLE = ("handle", "emit", "filter", "format")
 _BLANK = logging.LogRecord("", logging.INFO, "", 0, "", (), None).__dict__
-_STANDARD = frozenset(_BLANK) | {"message", "asctime", "taskName"}
+_LATE = frozenset({"message", "asctime"})
+_NUMBERS = frozenset({int, float, bool})
+_STANDARD = frozenset(_BLANK) | _LATE | {"taskName"}
 _IDIOMS = frozenset({"custom_dimensions", "custom_measurements"})
 _PLAIN = len(_BLANK)
 _SITES = 4_096  # call sites remembered; a program that makes up logger names must not grow without end
@@ -279,16 +281,23 @@ class RecordHandler(logging.Handler):
 
 def _extra(fields: dict[str, Any]) -> dict[str, str] | None:
     """The `extra` of a record as custom dimensions; None where it takes more than that."""
-    found: dict[str, str] = {}
+    found: list[tuple[str, str]] = []
+    expected = len(fields) - _PLAIN - ("message" in fields) - ("asctime" in fields)
     left = _EXTRA_TEXT
-    for name, value in fields.items():
-        if name not in _STANDARD:
-            text = value if type(value) is str else as_text(value)
-            left -= len(name) + len(text)
-            if name in _SPECIAL or len(name) > _NAME_TEXT or len(text) > _VALUE_TEXT or left < 0:
-                return None
-            found[name] = text
-    return found
+    for name in reversed(fields):  # they come after the record's own, but for two that a formatter adds
+        if name in _STANDARD:
+            if name in _LATE:
+                continue
+            break
+        value = fields[name]
+        kind = type(value)
+        text = value if kind is str else str(value) if kind in _NUMBERS else as_text(value)
+        left -= len(name) + len(text)
+        if name in _SPECIAL or len(name) > _NAME_TEXT or len(text) > _VALUE_TEXT or left < 0:
+            return None
+        found.append((name, text))
+    # A record class of somebody's own may put its fields first; the slow lane finds them.
+    return dict(reversed(found)) if len(found) == expected else None
 
 
 def to_item(record: logging.LogRecord, formatter: logging.Formatter | None = None) -> Item:
