@@ -1,10 +1,12 @@
 """The command line, as a person and as a script use it."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -144,27 +146,46 @@ def test_a_full_disk_is_named(telemetry, home):
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a pseudo terminal is POSIX")
-def test_the_progress_bar_leaves_stdout_alone(tmp_path, home):
-    """With stderr on a terminal and stdout in a file, what the script prints is in the file."""
+def on_terminal(*arguments, stdout=None):
+    """Run the command with stderr, and stdout if it is not given, on a pseudo terminal; returns what it shows."""
     import pty
 
-    script, requests = tmp_path / "score.py", tmp_path / "requests.ndjson"
-    script.write_text(SCRIPT)
-    requests.write_text('{"x": 1}\n')
     ours, theirs = pty.openpty()
+    shown = []
+
+    def read():  # all the while: a terminal that nobody reads blocks whoever writes to it
+        with contextlib.suppress(OSError):
+            while piece := os.read(ours, 65_536):
+                shown.append(piece)
+
+    reader = threading.Thread(target=read)
+    reader.start()
     environment = {name: value for name, value in os.environ.items() if name != "CI"}
-    with open(tmp_path / "out", "wb") as out:
+    try:
         subprocess.run(
-            [sys.executable, "-m", "scoretrace", "run", str(script), str(requests), "--home", str(home)],
-            stdout=out,
+            [sys.executable, "-m", "scoretrace", *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=theirs if stdout is None else stdout,
             stderr=theirs,
             env={**environment, "TERM": "xterm"},
             check=True,
+            timeout=60,
         )
-    os.close(theirs)
-    shown = os.read(ours, 65_536).decode()
-    os.close(ours)
+    finally:
+        os.close(theirs)
+        reader.join()
+        os.close(ours)
+    return b"".join(shown).decode()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a pseudo terminal is POSIX")
+def test_the_progress_bar_leaves_stdout_alone(tmp_path, home):
+    """With stderr on a terminal and stdout in a file, what the script prints is in the file."""
+    script, requests = tmp_path / "score.py", tmp_path / "requests.ndjson"
+    script.write_text(SCRIPT)
+    requests.write_text('{"x": 1}\n')
+    with open(tmp_path / "out", "wb") as out:
+        shown = on_terminal("run", script, requests, "--home", home, stdout=out)
 
     assert (tmp_path / "out").read_text() == 'init\n{"x": 1}\n'
     assert "1 request, 0 failed" in shown
@@ -173,23 +194,11 @@ def test_the_progress_bar_leaves_stdout_alone(tmp_path, home):
 @pytest.mark.skipif(sys.platform == "win32", reason="a pseudo terminal is POSIX")
 def test_on_one_terminal_everything_is_shown_and_recorded(tmp_path, home):
     """Prints and writes of the script above the bar, each of them a row."""
-    import pty
-
     script, requests = tmp_path / "score.py", tmp_path / "requests.ndjson"
     script.write_text("import sys\ndef run(data):\n    print('printed', data)\n    sys.stdout.write('written\\n')\n")
     requests.write_text("1\n2\n")
-    ours, theirs = pty.openpty()
-    environment = {name: value for name, value in os.environ.items() if name != "CI"}
-    subprocess.run(
-        [sys.executable, "-m", "scoretrace", "run", str(script), str(requests), "--home", str(home)],
-        stdout=theirs,
-        stderr=theirs,
-        env={**environment, "TERM": "xterm"},
-        check=True,
-    )
-    os.close(theirs)
-    shown = os.read(ours, 65_536).decode()
-    os.close(ours)
+
+    shown = on_terminal("run", script, requests, "--home", home)
 
     assert all(text in shown for text in ("printed 1", "printed 2", "written", "2 requests, 0 failed"))
     rows = scoretrace.query("traces | project tostring(customDimensions.Contents)", source=home).rows
