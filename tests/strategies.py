@@ -10,7 +10,7 @@ text = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 names = text.filter(bool).filter(lambda name: name != ITEM_ID)
 finite = st.floats(allow_nan=False, allow_infinity=False)
 durations = st.none() | st.integers(0, 2**53)
-times = st.none() | st.integers(ticks.NULL_TIME + 1, ticks.from_iso("9999-12-31T23:59:59.9999999Z"))
+times = st.none() | st.integers(ticks.NULL_TIME + ticks.SECOND, ticks.from_iso("9999-12-31T23:59:59.9999999Z"))
 
 frames = st.builds(
     Frame, level=st.integers(0, 99), method=text, assembly=text, file_name=text, line=st.integers(0, 9999)

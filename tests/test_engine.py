@@ -268,6 +268,38 @@ def test_a_name_of_the_querys_own_may_differ_in_case(put):
     assert scoretrace.query("traces | summarize Type = count() by Name = message").dicts() == [{"Name": "m", "Type": 1}]
 
 
+def test_keys_of_a_dynamic_are_their_own(put):
+    """A key may look like a column in another letter case."""
+    put(scoretrace.item.Trace(message='{"Name": 1}', custom_dimensions={"Message": "hi"}))
+
+    assert len(scoretrace.query('traces | where customDimensions.Message == "hi"')) == 1
+    assert scoretrace.query("traces | project n = toint(parse_json(message).Name)").rows == [(1,)]
+    assert len(scoretrace.query('traces | parse message with * ":" Name "}"')) == 1
+
+
+def test_a_since_that_is_a_time_follows_a_timespan(put):
+    """As a time, or is left alone where it is more than a literal."""
+    put(scoretrace.item.Trace(message="m", timestamp=ticks.now()))
+    query = "let since = {};\ntraces | where timestamp > since | count"
+
+    assert scoretrace.query(query.format("datetime(2999-01-01)"), timespan="1h").rows == [(1,)]
+    assert scoretrace.query(query.format("ago(1d)"), timespan="1h").rows == [(1,)]
+    with pytest.raises(QueryError):
+        scoretrace.query("traces", timespan="999999999d")
+    with pytest.raises(QueryError):
+        scoretrace.query("traces", timespan="1000000d")
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(value=st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20))
+def test_a_parameter_arrives_as_it_was_given(tmp_path_factory, value):
+    """Text of any language."""
+    home = tmp_path_factory.mktemp("parameter")
+    (home / "state").mkdir()
+
+    assert scoretrace.query('let name = "x";\nprint name', source=home, name=value).rows == [(value,)]
+
+
 def test_a_row_of_any_length_is_read(put, home):
     """One that could not be diverted is kept whole, however large."""
     put(scoretrace.item.Trace(message="x" * 40_000_000))

@@ -7,11 +7,14 @@ import os
 import subprocess
 import sys
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import scoretrace
+from scoretrace import read
+from scoretrace.formats import continuous_export
 
 LEVELS = {"DEBUG": 0, "INFO": 1, "WARNING": 2, "ERROR": 3, "CRITICAL": 4}
 
@@ -52,27 +55,49 @@ def test_records_below_the_level_are_left_alone(log, items):
     assert items() == []
 
 
-def test_both_lanes_write_the_same_row(telemetry, items):
-    """A handler with a filter takes the slow lane; its rows differ in nothing but id, time and line."""
-    fast, slow = (
-        scoretrace.TelemetryHandler(home=telemetry.settings.home, service="svc", instance="test") for _ in "ab"
-    )
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    message=st.sampled_from(["plain", "ä 🙂", "\ud800", "{not} %formatted"]),
+    extra=st.dictionaries(
+        st.sampled_from(["rows", "model", "a", "b"]),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats()
+        | st.text(max_size=9)
+        | st.lists(st.integers(), max_size=2),
+    ),
+    created=st.floats(1, 253_402_300_799, exclude_max=True),
+)
+def test_both_lanes_write_the_same_row(tmp_path_factory, message, extra, created):
+    """A handler with a filter takes the slow lane; its rows differ in nothing but the id."""
+    home = tmp_path_factory.mktemp("lanes")
+    fast, slow = (scoretrace.TelemetryHandler(home=home, capture_print=False) for _ in "ab")
     slow.addFilter(lambda record: True)
-    logger = logging.getLogger("lanes")
-    logger.propagate = False
-    for extra in (None, {"rows": 3, "model": "ridge", "flag": True, "nested": {"a": [1]}, "none": None}):
-        for handler in (fast, slow):
-            logger.handlers = [handler]
-            logger.warning("scored %s", "ä", extra=extra)
+    record = logging.makeLogRecord(
+        {"name": "score", "levelno": 30, "msg": message, "pathname": "/s.py", "lineno": 7, "funcName": "run", **extra}
+    )
+    record.created = created
+    fast.handle(record)
+    slow.handle(record)
+    fast.telemetry.shutdown()
 
-    found = items("trace")
-    assert len(found) == 4
-    for one, other in (found[:2], found[2:]):
-        plain = [{name: getattr(item, name) for name in item.__struct_fields__} for item in (one, other)]
-        for row in plain:
-            row.pop("item_id")
-            row.pop("timestamp")
-        assert plain[0] == plain[1]
+    (one,), (other,) = (continuous_export.decode(line) for blob in read.find(home) for _, line in read.lines(blob.path))
+    assert msgspec.structs.replace(one, item_id="") == msgspec.structs.replace(other, item_id="")
+
+
+def test_a_record_of_a_class_of_its_own_says_its_message(home, items):
+    """One that hides secrets hides them from us."""
+
+    class Masked(logging.LogRecord):
+        def getMessage(self):  # noqa: N802
+            return super().getMessage().replace("hunter2", "***")
+
+    handler = scoretrace.TelemetryHandler(home=home)
+    handler.handle(Masked("score", 20, "s.py", 1, "password hunter2", (), None))
+    handler.handle(Masked("score", 20, "s.py", 1, "password %s", ("hunter2",), None))
+
+    assert [item.message for item in items("trace")] == ["password ***"] * 2
 
 
 def test_extra_becomes_custom_dimensions(log, items):
@@ -172,7 +197,7 @@ def test_two_functions_on_one_line_are_told_apart(log, items):
     assert [item.custom_dimensions["code.function.name"] for item in items("trace")] == ["one", "two"]
 
 
-def test_an_overridden_filter_is_heard(telemetry, items):
+def test_an_overridden_filter_is_heard(home, items):
     """A subclass takes the careful way."""
 
     class Picky(scoretrace.TelemetryHandler):
@@ -181,7 +206,7 @@ def test_an_overridden_filter_is_heard(telemetry, items):
 
     logger = logging.getLogger("picky")
     logger.propagate = False
-    logger.handlers = [Picky(home=telemetry.settings.home, service="svc", instance="test")]
+    logger.handlers = [Picky(home=home)]
     logger.warning("a secret")
     logger.warning("no such thing")
     logger.handlers.clear()
@@ -206,9 +231,9 @@ def test_works_from_dict_config(home, items):
     assert [item.message for item in items("trace")] == ["there"]
 
 
-def test_a_formatter_makes_the_message(telemetry, items):
+def test_a_formatter_makes_the_message(home, items):
     """A handler that was given a formatter uses it."""
-    handler = scoretrace.TelemetryHandler(home=telemetry.settings.home, service="svc", instance="test")
+    handler = scoretrace.TelemetryHandler(home=home)
     handler.setFormatter(logging.Formatter("%(levelname)s | %(message)s"))
     logger = logging.getLogger("formatted")
     logger.propagate = False
@@ -225,37 +250,6 @@ def test_loggers_of_the_delivery_are_left_alone(log, items):
     logging.getLogger("azureml").warning("kept")
 
     assert [item.message for item in items("trace")] == ["kept"]
-
-
-def test_basic_config_after_configure_still_works(telemetry, capsys, items):
-    """A script that sets up its own logging gets it, and keeps its telemetry."""
-    root = logging.getLogger()
-    before = list(root.handlers)
-    ours = [handler for handler in before if isinstance(handler, scoretrace.TelemetryHandler)]
-    for handler in before:
-        if handler not in ours:
-            root.removeHandler(handler)
-    try:
-        logging.basicConfig(stream=sys.stderr, format="own %(message)s", force=True)
-        logging.getLogger("score").warning("both")
-    finally:
-        root.handlers = before
-
-    assert "own both" in capsys.readouterr().err
-    assert [item.message for item in items("trace")] == ["both"]
-
-
-def test_a_warning_nobody_shows_still_reaches_stderr(telemetry, capsys):
-    """With our handler alone on the root logger, logging's last resort would fall silent."""
-    root = logging.getLogger()
-    before = list(root.handlers)
-    root.handlers = [handler for handler in before if isinstance(handler, scoretrace.TelemetryHandler)]
-    try:
-        logging.getLogger("score").warning("seen")
-    finally:
-        root.handlers = before
-
-    assert "seen" in capsys.readouterr().err
 
 
 def run_script(home, text, **more):
@@ -287,24 +281,42 @@ logging.getLogger("score").info("both")
     assert [item.message for item in items("trace")] == ["both"]
 
 
-@pytest.mark.parametrize(
-    "setup", ["", "logging.basicConfig(format='%(message)s')", "logging.basicConfig(level='INFO')"]
-)
-@pytest.mark.parametrize("order", ["{ours}; {theirs}", "{theirs}; {ours}"])
+SETUPS = {
+    "none": "pass",
+    "basic": "logging.basicConfig(format='%(message)s')",
+    "info": "logging.basicConfig(level='INFO')",
+    "error": "logging.basicConfig(level='ERROR')",
+    "force": "logging.basicConfig(); logging.basicConfig(force=True, format='%(message)s')",
+    "child level": "logging.basicConfig(); logging.getLogger('score').setLevel('INFO')",
+    "child handler": "logging.getLogger('score').addHandler(logging.StreamHandler())",
+    "root level": "logging.basicConfig(); logging.getLogger().setLevel('INFO')",
+    "root handler": "logging.getLogger().addHandler(logging.StreamHandler())",
+    "shortcut": "logging.warning('of the root logger')",
+    "no propagation": "logging.getLogger('score').propagate = False",
+    "removed": "root = logging.getLogger()\nwhile root.hasHandlers(): root.removeHandler(root.handlers[0])",
+    "cleared": "logging.getLogger().handlers.clear()",
+    "dictConfig": "logging.config.dictConfig({'version': 1, 'disable_existing_loggers': False, "
+    "'handlers': {'h': {'class': 'logging.StreamHandler'}}, 'root': {'handlers': ['h']}})",
+}
+
+
+@pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS)
+@pytest.mark.parametrize("order", ["{ours}\n{theirs}", "{theirs}\n{ours}"], ids=["ours first", "theirs first"])
 def test_the_console_shows_what_it_would_without_us(home, items, setup, order):
     """Whichever comes first: telemetry has the INFO rows, the console what the script asked for."""
     text = """
-import logging, scoretrace
+import logging, logging.config, scoretrace
 {setup}
 log = logging.getLogger("score")
 log.info("info"); log.warning("warning"); log.error("error")
 """
-    bare = run_script(home, text.format(setup=setup or "pass"))
-    setup = order.format(ours="scoretrace.configure()", theirs=setup or "pass")
+    bare = run_script(home, text.format(setup=setup))
+    setup = order.format(ours="scoretrace.configure()", theirs=setup)
     ours = run_script(home, text.format(setup=setup))
 
-    assert ours.stderr == bare.stderr
-    assert [item.message for item in items("trace")] == ["info", "warning", "error"]
+    assert (ours.returncode, ours.stderr) == (0, bare.stderr)
+    rows = [item.message for item in items("trace") if "root logger" not in item.message]
+    assert rows == ["info", "warning", "error"]
 
 
 def test_disabled_leaves_the_console_and_the_disk_alone(home):
@@ -350,15 +362,48 @@ def test_a_second_configure_takes_the_place_of_a_handler(home, items):
 
 
 def test_shutdown_puts_logging_back(home):
-    """The root logger, its level and basicConfig are as they were."""
-    root, real = logging.getLogger(), logging.basicConfig
-    before = (root.level, list(root.handlers))
+    """The root logger, its handlers and its level are as they were, and so are the methods."""
+    root = logging.getLogger()
+    before = (root.level, list(root.handlers), logging.Logger.callHandlers, root.setLevel)
 
     with scoretrace.configure(home=home):
-        assert any(isinstance(handler, scoretrace.TelemetryHandler) for handler in root.handlers)
+        assert logging.Logger.callHandlers is not before[2]
 
-    assert (root.level, root.handlers) == before
-    assert logging.basicConfig is real
+    assert (root.level, root.handlers, logging.Logger.callHandlers, root.setLevel) == before
+
+
+@pytest.mark.parametrize("first", ["configure", "handler"])
+def test_configure_and_a_handler_make_one_row(home, items, first):
+    """Of the same settings, in either order."""
+    logger = logging.getLogger("both")
+
+    def handler():
+        logger.handlers = [scoretrace.TelemetryHandler(home=home)]
+
+    if first == "handler":
+        handler()
+    with scoretrace.configure(home=home):
+        if first == "configure":
+            handler()
+        logger.warning("once")
+    logger.warning("by the handler again")
+    logger.handlers.clear()
+
+    assert [item.message for item in items("trace")] == ["once", "by the handler again"]
+
+
+def test_the_telemetry_before_takes_over_again(tmp_path):
+    """Shutting down the newer leaves the older one at work."""
+    older = scoretrace.TelemetryHandler(home=tmp_path / "older").telemetry
+    newer = scoretrace.TelemetryHandler(home=tmp_path / "newer").telemetry
+    print("newer")
+    newer.shutdown()
+    print("older")
+    older.shutdown()
+
+    for name in ("older", "newer"):
+        rows = scoretrace.query("traces | project tostring(customDimensions.Contents)", source=tmp_path / name).rows
+        assert rows == [(name,)]
 
 
 def test_configure_twice_records_once(home, items):

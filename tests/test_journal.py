@@ -251,13 +251,24 @@ def test_retention_never_removes_what_is_being_written(journal, home):
 
 def test_payloads_count_for_the_size_of_a_home(home):
     """They are most of it, and go with the rows that point at them."""
-    for day in ("2025-10-01", "2025-10-02"):
+    for day in ("2025-10-01", "2025-10-03"):
         _write(home, day, "00", age=50 * 86_400, name=day)
         payload = home / "modeldata/default/default/default/svc/m/1/overflow" / day.replace("-", "/") / f"{day}.json"
         payload.parent.mkdir(parents=True)
         payload.write_bytes(b"x" * 1_000)
 
     assert sweep(home, size=1_500) == {"2025-10-01.blob", "2025-10-01.json"}
+
+
+def test_a_payload_of_the_day_before_its_row_stays(home):
+    """It is stored first, and midnight may lie between."""
+    _write(home, "2025-10-02", "00", age=1)
+    payload = home / "modeldata/default/default/default/svc/m/1/overflow/2025/10/01/abc.json"
+    payload.parent.mkdir(parents=True)
+    payload.write_bytes(b"x" * 1_000)
+    Cursor(home, "azure_monitor").save()
+
+    assert sweep(home, size=1) == set()
 
 
 def test_payloads_go_after_their_rows(home):

@@ -23,7 +23,7 @@ LAYERS = (
     {"retention", "capture.values", "capture.outlet"},
     {"guard", "journal", "capture.thrown", "capture.operation", "capture.prints", "read"},
     {"capture.handler", "capture.requests", "capture.uncaught", "tables", "payloads"},
-    {"capture.rootlogger"},
+    {"capture.records"},
     {"telemetry", "engine"},
     {"scoring"},
     {"cli"},

@@ -270,6 +270,15 @@ def test_a_malformed_traceparent_is_ignored(telemetry, items, header):
     assert item.operation_parent_id == ""
 
 
+@pytest.mark.parametrize("code", ["²", "9" * 9_999, "", "Faulted"])
+def test_a_result_code_of_any_kind(telemetry, items, code):
+    """It is text, and need not be a number."""
+    with scoretrace.request_context("score", custom_dimensions={"a": "b"}) as context:
+        context.result_code = code
+
+    assert items("request")[0].result_code[:9] == (code[:9] or "200")
+
+
 def test_a_request_inside_a_request_belongs_to_it(telemetry, items):
     """The same operation, the outer request as parent."""
     with scoretrace.request_context("outer") as outer, scoretrace.request_context("inner"):

@@ -179,9 +179,14 @@ def query(
     window = _window(timespan)
     kusto = _text(text)
     _refuse(kusto)
-    if timespan is not None and "since" in _lets(kusto) and "since" not in parameters:
+    since = _lets(kusto).get("since", "")
+    if window[0] is not None and _LITERAL.fullmatch(since) and "since" not in parameters:
         # What is asked for from outside must not be narrowed by the query's own default.
-        parameters = {**parameters, "since": datetime.now(timezone.utc) - datetime.fromisoformat(f"{window[0]}+00:00")}
+        start = datetime.fromisoformat(f"{window[0]}+00:00")
+        parameters = {
+            **parameters,
+            "since": start if since.startswith("datetime") else datetime.now(timezone.utc) - start,
+        }
     kusto = with_parameters(kusto, parameters)
     blobs = read.find(source)
     _check_names(kusto)
@@ -246,7 +251,8 @@ def _lets(text: str) -> dict[str, str]:
 
 def _literal(name: str, value: Any, before: str) -> str:
     if before[:1] in {'"', "'"} or before[:2] in {'@"', "@'"}:
-        return json.dumps(str(value))  # Kusto has the escapes of JSON
+        # Kusto has the escapes of JSON, the local engine not those of its \\u kind.
+        return json.dumps(str(value), ensure_ascii=False)
     if isinstance(value, timedelta):
         return f"{value // timedelta(microseconds=1)}microsecond"
     if isinstance(value, datetime):
@@ -280,13 +286,16 @@ def _check_names(text: str) -> None:
     """
     words = list(_words(text))
     given = {word for word, offset in words if _GIVEN.match(text, offset + len(word))}
+    if any(word in {"parse", "parse-where"} for word, _ in words):  # its names stand between texts
+        given |= {word for word, _ in words}
     columns = _columns(text)
     for what, known in (("table", list(BY_CLASSIC)), ("column", columns)):
         exact = {*known, *columns, *BY_CLASSIC, *_OPERATORS}
         by_case = {name.lower(): name for name in known if name}
-        for index, (word, _) in enumerate(words):
+        for index, (word, offset) in enumerate(words):
             near = by_case.get(word.lower())
-            if near and word not in exact and word not in given and (what == "column" or index == 0):
+            member = text[:offset].rstrip().endswith(".")  # of a dynamic, whose keys are their own
+            if near and word not in exact | given and not member and (what == "column" or index == 0):
                 raise _unknown(what, word, text, [near])
 
 
@@ -328,7 +337,10 @@ def _window(timespan: Timespan) -> tuple[str | None, str | None]:
     if isinstance(timespan, str):
         timespan = _duration(timespan)
     if isinstance(timespan, timedelta):
-        return _iso(datetime.now(timezone.utc) - timespan), None
+        try:
+            return _iso(datetime.now(timezone.utc) - timespan), None
+        except OverflowError as error:
+            raise QueryError(f"a time span of {timespan.days} days reaches back before the calendar") from error
     start, end = timespan
     return _iso(start), _iso(end)
 
@@ -336,7 +348,10 @@ def _window(timespan: Timespan) -> tuple[str | None, str | None]:
 def _duration(text: str) -> timedelta:
     short = _SHORT_PERIOD.fullmatch(text.strip())
     if short:
-        return timedelta(**{_UNITS[short[2]]: float(short[1])})
+        try:
+            return timedelta(**{_UNITS[short[2]]: float(short[1])})
+        except OverflowError as error:
+            raise QueryError(f"{text!r:.80} is too long a time span") from error
     match = _PERIOD.fullmatch(text.strip())
     if match is None or not any(match.groups()):
         raise QueryError(f"{text!r:.80} is no time span: give 30m, 6h, 7d, or an ISO 8601 duration such as P1D")

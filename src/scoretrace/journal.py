@@ -209,6 +209,8 @@ class Journal:
         """Keep the *line* that the disk did not take; what follows goes to a new segment, away from a torn end."""
         with self._lock:
             self._torn = True
+            with suppress(OSError):  # what another thread is just writing there begins on a line of its own
+                _write(writer.segment.fd, b"\n")
             writer.segment = _CLOSED
             self._outage(reason)
             self._keep(writer, line)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from datetime import date, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,28 +34,35 @@ def sweep(home: Path, *, now: float, keep_seconds: float, keep_bytes: float) -> 
     Remove segments and diverted payloads of *home* that are past their keeping, oldest first; returns them.
 
     *now* is in seconds since 1970, and *keep_bytes* is for both together. A
-    payload goes only when no segment of its day or an earlier one is left, so
-    that no row points at nothing.
+    payload goes only when no segment of its day, the next, or an earlier one is
+    left, so that no row points at nothing.
     """
-    segments = sorted(_segments(home, now), key=lambda kept: (kept.day, -kept.age))
+    segments = _segments(home, now)
     payloads = _payloads(home, now)
     total = sum(kept.size for kept in (*segments, *payloads))
     removed: list[Path] = []
-    left: set[str] = set()  # the days of which rows are left
-    for day in sorted({kept.day for kept in (*segments, *payloads)}):
-        for kept in (*(one for one in segments if one.day == day), *(one for one in payloads if one.day == day)):
-            too_much = total > keep_bytes or kept.age > keep_seconds
-            pointed_at = not kept.is_segment and any(other <= day for other in left)
-            if too_much and kept.free and not pointed_at:
-                with suppress(OSError):
-                    kept.path.unlink()
-                    total -= kept.size
-                    removed.append(kept.path)
-                    _remove_empty(kept.path.parent, home)
-                    continue
+    rows = {kept.day: sum(other.day == kept.day for other in segments) for kept in segments}  # segments left, by day
+    for kept in sorted((*segments, *payloads), key=lambda one: (one.day, not one.is_segment, -one.age)):
+        if not kept.free or not (total > keep_bytes or kept.age > keep_seconds):
+            continue
+        # A payload is stored before its row is written, which may be on the next day.
+        if not kept.is_segment and any(rows[day] for day in rows if day <= _after(kept.day)):
+            continue
+        with suppress(OSError):
+            kept.path.unlink()
+            total -= kept.size
+            removed.append(kept.path)
+            _remove_empty(kept.path.parent, home)
             if kept.is_segment:
-                left.add(day)
+                rows[kept.day] -= 1
     return removed
+
+
+def _after(day: str) -> str:
+    try:
+        return (date.fromisoformat(day) + timedelta(days=1)).isoformat()
+    except ValueError:  # a folder of somebody's own
+        return day
 
 
 def _segments(home: Path, now: float) -> list[Kept]:

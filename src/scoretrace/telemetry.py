@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
 from threading import RLock
@@ -22,7 +23,7 @@ import msgspec
 
 from scoretrace import forks, ticks
 from scoretrace.blobs import FolderBlobs
-from scoretrace.capture import prints, requests, rootlogger, uncaught
+from scoretrace.capture import prints, records, requests, uncaught
 from scoretrace.capture.handler import RecordHandler
 from scoretrace.capture.operation import OPERATION
 from scoretrace.capture.outlet import Lane
@@ -64,6 +65,8 @@ class Telemetry:
         self._undo: list[Callable[[], None]] = []
         self._open = True
         self.configured = False
+        self.handlers: weakref.WeakSet[RecordHandler] = weakref.WeakSet()
+        self.tapped_by: RecordHandler | None = None
         self.after_fork()
         forks.tell(self)
         if not settings.disabled:
@@ -166,7 +169,10 @@ class Telemetry:
         self.configured = True
         if self.settings.disabled:
             return
-        self._undo.append(rootlogger.install(handler, self.settings.level))
+        self.tapped_by = handler
+        for other in list(self.handlers):
+            other.arm()
+        self._undo.append(records.tap(handler))
         self._undo.append(uncaught.install(lambda error: self.exception(error, severity_level=4)))
 
     def shutdown(self) -> None:
@@ -179,12 +185,18 @@ class Telemetry:
         atexit.unregister(self._at_exit)
         while self._undo:
             self._undo.pop()()
+        self.configured, self.tapped_by = False, None
+        for handler in list(self.handlers):
+            handler.arm()
         prints.untap(self.printed)
         with _lock:
             _known.pop(self.settings, None)
-            if _current is self:
+            if _current is self:  # the one before it, if that still lives, has the prints again
+                before = next(reversed(_known.values()), None)
                 _current = None
                 use_home(None)
+                if before is not None:
+                    telemetry_for(before.settings)
 
     def _at_exit(self) -> None:
         # What is installed stays: a later exit handler may still log, and the journal opens again for it.
@@ -303,6 +315,8 @@ class TelemetryHandler(RecordHandler):
         resolved = resolve(settings)
         self.telemetry = telemetry_for(resolved)
         super().__init__(self.telemetry, level=resolved.level, exclude=resolved.exclude)
+        self.telemetry.handlers.add(self)
+        self.arm()
         if resolved.disabled:
             self.addFilter(lambda _record: False)
 
@@ -320,10 +334,9 @@ def configure(
     """
     Start: log records of *level* and above, and prints, become items on disk below *home*.
 
-    A handler goes to the root logger, whose level is lowered to *level* if it
-    is higher, and stays there through `logging.basicConfig` and `dictConfig`;
-    the console shows what it would show without it (see
-    `capture.rootlogger`). An exception that ends the process or a thread is
+    Records of all loggers are taken, whatever the script does with logging
+    before or after, and the console shows what it would show without us (see
+    `capture.records`). An exception that ends the process or a thread is
     recorded too. Further keywords and the environment names are in the README's
     table of settings.
 
@@ -350,14 +363,10 @@ def configure(
         telemetry = telemetry_for(settings)
         if not telemetry.configured:
             root = logging.getLogger()
-            mine = None
-            for handler in list(root.handlers):
-                if isinstance(handler, TelemetryHandler):
-                    if handler.telemetry is telemetry:
-                        mine = handler  # from a logging.json
-                    else:
-                        root.removeHandler(handler)
-            telemetry.install(mine or TelemetryHandler(**given))
+            for handler in list(root.handlers):  # from a logging.json: a row is to be one row
+                if isinstance(handler, TelemetryHandler) and handler.telemetry is not telemetry:
+                    root.removeHandler(handler)
+            telemetry.install(TelemetryHandler(**given))
         return telemetry
 
 

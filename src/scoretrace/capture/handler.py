@@ -44,6 +44,7 @@ Site = tuple[Any, ...]
 _NO_SITE: Site = (None,) * 9
 _SLOW = (None,) * 5
 
+_Record = logging.LogRecord  # one of somebody's own may say its message otherwise
 _join = b"".join
 _write = os.write
 _json = msgspec.json.Encoder().encode
@@ -70,11 +71,10 @@ class RecordHandler(logging.Handler):
         super().__init__(level)
         self.outlet = outlet
         self.exclude = exclude
-        self._stands_in = False
         self._sites: dict[int, Site] = {}
         self._all_sites: dict[int, dict[tuple[Any, ...], Site]] = {}
         self._site_count = 0
-        self._arm()
+        self.arm()
         forks.tell(self)
 
     def handle(self, record: logging.LogRecord) -> Any:
@@ -94,32 +94,21 @@ class RecordHandler(logging.Handler):
                 self.outlet.send(to_item(record, self.formatter))
         except Exception as error:  # noqa: BLE001 - telemetry must not break score.py
             self.outlet.failed(error)
-        if self._stands_in and record.levelno >= logging.WARNING:
-            self._last_resort(record)
-
-    def stand_in(self) -> None:
-        """
-        Show on stderr what logging would have shown there for want of any handler.
-
-        For a handler that was added to the root logger behind the script's back.
-        """
-        self._stands_in = True
-        self._forget()
 
     def setFormatter(self, fmt: logging.Formatter | None) -> None:  # noqa: N802 - logging's name
         """Use *fmt* to make the message of a trace."""
         super().setFormatter(fmt)
-        self._arm()
+        self.arm()
 
     def addFilter(self, filter: Any) -> None:  # noqa: A002, N802 - logging's names
         """Leave out what *filter* does not let pass."""
         super().addFilter(filter)
-        self._arm()
+        self.arm()
 
     def removeFilter(self, filter: Any) -> None:  # noqa: A002, N802 - logging's names
         """Undo `addFilter`."""
         super().removeFilter(filter)
-        self._arm()
+        self.arm()
 
     def after_fork(self) -> None:
         """Cut the lines open anew: they carry ids of the parent."""
@@ -127,12 +116,16 @@ class RecordHandler(logging.Handler):
         self.__dict__["handle"] = self._handle_first
 
     def _handle_first(self, record: logging.LogRecord) -> Any:
-        self._arm()
+        self.arm()
         return self.handle(record)
 
-    def _arm(self) -> None:
+    def arm(self) -> None:
         """Put the fast lane in the place of `handle`, where nothing needs the slow one."""
         self.__dict__.pop("handle", None)
+        tap = self.outlet.tapped_by
+        if tap is not None and tap is not self:  # it gets every record already
+            self.__dict__["handle"] = _pass_over
+            return
         kind = type(self)
         custom = any(getattr(kind, name) is not getattr(RecordHandler, name) for name in _REPLACEABLE)
         if not (custom or self.filters or self.formatter):
@@ -152,7 +145,7 @@ class RecordHandler(logging.Handler):
         limit, append, refused = writer.limit, writer.append, writer.refused
         sites = self._sites
         operation = OPERATION.get
-        now = (0.0, b"")  # replaced whole: another thread must not see the one half without the other
+        now = (float("-inf"), b"")  # replaced whole: another thread must not see the one half without the other
 
         def handle(record: logging.LogRecord) -> Any:
             nonlocal now
@@ -165,7 +158,13 @@ class RecordHandler(logging.Handler):
                         slowly(record)
                         return record
                 message = fields["msg"]
-                if fields["exc_info"] or fields["exc_text"] or fields["stack_info"] or type(message) is not str:
+                if (
+                    type(record) is not _Record
+                    or fields["exc_info"]
+                    or fields["exc_text"]
+                    or fields["stack_info"]
+                    or type(message) is not str
+                ):
                     slowly(record)
                     return record
                 site = sites.get(fields["lineno"], _NO_SITE)
@@ -253,7 +252,7 @@ class RecordHandler(logging.Handler):
 
     def _cut(self, record: logging.LogRecord, base: Trace) -> Pieces | None:
         """The pieces for the call site of *record*; None where its records take the slow lane."""
-        if (self._stands_in and record.levelno >= logging.WARNING) or self._is_excluded(record.name):
+        if self._is_excluded(record.name):
             return None
         where = _where(record)
         if sum(map(len, where.values())) > _SITE_TEXT:
@@ -269,14 +268,9 @@ class RecordHandler(logging.Handler):
         name = str(name)
         return any(name == other or name.startswith(f"{other}.") for other in self.exclude)
 
-    def _last_resort(self, record: logging.LogRecord) -> None:
-        logger: logging.Logger | None = logging.getLogger(record.name)
-        while logger is not None:
-            if any(handler is not self for handler in logger.handlers):
-                return
-            logger = logger.parent if logger.propagate else None
-        if logging.lastResort is not None and record.levelno >= logging.lastResort.level:
-            logging.lastResort.handle(record)
+
+def _pass_over(record: logging.LogRecord) -> Any:
+    return record
 
 
 def _extra(fields: dict[str, Any]) -> dict[str, str] | None:
@@ -316,7 +310,7 @@ def to_item(record: logging.LogRecord, formatter: logging.Formatter | None = Non
         dimensions["exc_text"] = as_text(record.exc_text)
     created = record.created
     known = isinstance(created, (int, float)) and 0 <= created < _END_OF_TIME
-    timestamp = int(created * ticks.SECOND) if known else ticks.now()
+    timestamp = _ticks(created) if known else ticks.now()
     thrown = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
     if thrown is None:
         return Trace(
@@ -337,6 +331,12 @@ def to_item(record: logging.LogRecord, formatter: logging.Formatter | None = Non
     )
 
 
+def _ticks(created: float) -> int:
+    """The time of a record as the fast lane writes it: a float has not the digits for all of it at once."""
+    start = created // 1.0 - 1.0
+    return int(start) * ticks.SECOND + int((created - start) * 1e7)
+
+
 _PLACES = ("code.file.path", "code.line.number", "code.function.name", "logger_name")
 _SPECIAL = _IDIOMS.union(_PLACES)
 
@@ -352,7 +352,7 @@ def _message(record: logging.LogRecord, formatter: logging.Formatter | None, dim
     try:
         if formatter is not None:
             return clean(formatter.format(record))
-        if record.args:
+        if record.args or type(record).getMessage is not logging.LogRecord.getMessage:
             return clean(record.getMessage())
     except Exception as error:  # noqa: BLE001 - arguments that do not fit, or that cannot be printed
         dimensions["logging_error"] = f"{type(error).__name__}: {as_text(error)}"

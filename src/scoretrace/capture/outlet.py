@@ -30,7 +30,9 @@ class Lane(NamedTuple):
 
 
 class Outlet(Protocol):
-    """Where items go."""
+    """Where items go; *tapped_by* is the handler that gets every record of the process, if there is one."""
+
+    tapped_by: Any
 
     def send(self, item: Item) -> None:
         """Take *item*; never raises."""

@@ -29,19 +29,22 @@ class _Pending:
     """The unfinished lines of all threads: a thread that ends in the middle of one still has it recorded."""
 
     def __init__(self) -> None:
+        self._lock = threading.RLock()
         self.lines: list[tuple[threading.Thread, dict[str, list[str]]]] = []
         forks.tell(self)
 
     def after_fork(self) -> None:
         """What the parent had not finished is the parent's."""
+        self._lock = threading.RLock()
         for _, line in self.lines:
             line.clear()
 
     def add(self) -> dict[str, list[str]]:
         """A place for the calling thread; those of threads that ended with nothing left are given up."""
-        self.lines = [(thread, line) for thread, line in self.lines if any(line.values()) or thread.is_alive()]
         line: dict[str, list[str]] = {}
-        self.lines.append((threading.current_thread(), line))
+        with self._lock:
+            self.lines = [(thread, other) for thread, other in self.lines if any(other.values()) or thread.is_alive()]
+            self.lines.append((threading.current_thread(), line))
         return line
 
 

@@ -26,6 +26,8 @@ Run = TypeVar("Run", bound=Callable[..., Any])
 
 TIMED = "__scoretrace_request__"  # set on what `timed` returns
 
+_NAME = 512  # characters of an operation's name, within its limit even where each is two UTF-16 units
+
 # https://www.w3.org/TR/trace-context/: version, trace id, parent id, flags
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
 
@@ -87,7 +89,7 @@ class RequestContext:
         """Start the clock."""
         if self._outlet is not None:
             carry()
-            self._operation = Operation(self.operation_id, as_text(self.name)[:128], self.id)
+            self._operation = Operation(self.operation_id, as_text(self.name)[:_NAME], self.id)
         self._timestamp = ticks.now()
         self._start = time.perf_counter_ns()
 
@@ -127,7 +129,7 @@ class RequestContext:
 
     def _send(self, outlet: Outlet, duration: int, error: BaseException | None) -> None:
         code = as_text(self.result_code or "200")
-        failed = code.isdigit() and int(code) >= 400
+        failed = code.isascii() and code.isdigit() and len(code) < 10 and int(code) >= 400
         if error is not None and not failed:  # whatever was planned to be answered, it was not
             code, failed = "500", True
         dimensions = {as_text(name): as_text(value) for name, value in self.custom_dimensions.items()}
@@ -143,7 +145,7 @@ class RequestContext:
                 timestamp=self._timestamp,
                 id=self.id,
                 operation_id=self.operation_id,
-                operation_name=as_text(self.name),
+                operation_name=as_text(self.name)[:_NAME],
                 operation_parent_id=self.parent_id,
                 name=as_text(self.name),
                 url=as_text(self.url),

@@ -214,7 +214,8 @@ def _severity(value: Any) -> int:
 
 def _code(value: str) -> Any:
     # The export writes numbers; a code that a number would change ("007", "Faulted") stays text.
-    return int(value) if value.isascii() and value.isdigit() and str(int(value)) == value and len(value) < 10 else value
+    is_number = len(value) < 10 and value.isascii() and value.isdigit() and str(int(value)) == value
+    return int(value) if is_number else value
 
 
 def _aggregate(value: float) -> Row:
