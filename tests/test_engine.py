@@ -383,6 +383,9 @@ def test_a_parameter_replaces_a_let_and_nothing_else(put):
     """Values are literals: a parameter never becomes a piece of the query."""
     text = 'let since = 1d;\nlet name = "a";\nrequests | where name == name'
 
+    assert (
+        with_parameters('let a = 1; let b = "x;y";\nprint a', {"a": 2, "b": "z"}) == 'let a = 2; let b = "z";\nprint a'
+    )
     assert with_parameters(text, {"since": timedelta(minutes=5)}).startswith("let since = 300000000microsecond;")
     assert '"x\\"; requests"' in with_parameters(text, {"name": 'x"; requests'})
     with pytest.raises(QueryError, match="no value for the parameter since"):

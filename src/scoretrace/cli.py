@@ -397,13 +397,12 @@ def _show_table(result: Result) -> None:
 
 
 def _width(result: Result, shown: list[int]) -> int:
-    """What the columns need at the least: those that are never broken their longest value, the others some room."""
-    return sum(
-        2 + max([len(result.columns[index]), *(len(_text(row[index])) for row in result.rows[:_MOST_ROWS])])
-        if _is_whole(result, index)
-        else _NARROWEST
+    """What the columns need at the least: their longest value, or room enough to break it where that may be."""
+    widths = (
+        (max([len(result.columns[index]), *(len(_text(row[index])) for row in result.rows[:_MOST_ROWS])]), index)
         for index in shown
     )
+    return 2 + sum(3 + (width if _is_whole(result, index) else min(width, _NARROWEST)) for width, index in widths)
 
 
 def _is_whole(result: Result, index: int) -> bool:

@@ -56,7 +56,7 @@ _MISSING = re.compile(
 )
 _GIVEN = re.compile(r"\s*(?:=(?![=~])|:)")
 _LET = re.compile(
-    r"""^(?P<head>[ \t]*let[ \t]+(?P<name>\w+)[ \t]*=[ \t]*)"""
+    r"""(?P<head>(?:^|(?<=;))[ \t]*let[ \t]+(?P<name>\w+)[ \t]*=[ \t]*)"""
     r"""(?P<value>(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|[^;"'])*)(?P<end>;)""",
     re.MULTILINE,
 )

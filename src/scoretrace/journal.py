@@ -78,7 +78,8 @@ class Writer:
         """
         segment = self.segment
         size = segment.size + len(line)
-        if now >= segment.until or size > self.limit or now >= self.check_at:
+        due = not 0.0 < self.check_at - now <= CHECK_SECONDS  # also where the clock was set back
+        if due or now >= segment.until or size > self.limit:
             self.journal.rotate(self, line)
             return
         segment.size = size
