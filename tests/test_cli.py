@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 import scoretrace
+from scoretrace import read
 from scoretrace.cli import cli
 
 SCRIPT = 'import json\ndef init(): print("init")\ndef run(data):\n    print(data)\n    return json.loads(data)["x"]\n'
@@ -302,6 +303,18 @@ def test_tail_shows_the_newest(cli, written):
     assert any("ValueError: bad" in line for line in lines)
     assert len(cli("tail", "--lines", "1").stdout.splitlines()) == 1
     assert "score 500" in cli("tail", "--table", "requests").stdout
+
+
+def test_following_leaves_nothing_out(telemetry, home):
+    """What is written between the newest items and those that follow is shown, and once."""
+    print("before")
+    followed = read.follow(home)
+    assert next(followed).custom_dimensions["Contents"] == "before"
+    print("between")
+    print("after")
+
+    assert [next(followed).custom_dimensions["Contents"] for _ in range(2)] == ["between", "after"]
+    followed.close()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are promised for POSIX")

@@ -302,11 +302,9 @@ def tail(source: str | None, lines: int, follow: bool, chosen: tuple[str, ...]) 
     def unreadable(path: Path) -> None:
         click.echo(f"{path}: a line cannot be read, passed over", err=True)
 
-    for item in read.newest(source, lines, kinds, unreadable=unreadable):
+    items = read.follow if follow else read.newest
+    for item in items(source, lines, kinds, unreadable=unreadable):
         _show_item(console, item)
-    if follow:
-        for item in read.follow(source, kinds, unreadable=unreadable):
-            _show_item(console, item)
 
 
 @cli.command()

@@ -101,27 +101,21 @@ def newest(
     unreadable: Unreadable | None = None,
 ) -> list[Item]:
     """The *count* newest items, oldest first. *unreadable* is called with the file of each line that is none."""
-    by_hour: dict[str, list[Blob]] = {}
-    for blob in find(source, kinds):
-        by_hour.setdefault(blob.hour, []).append(blob)
-    items: list[Item] = []
-    for hour in sorted(by_hour, reverse=True):
-        for blob in by_hour[hour]:
-            items += _last(blob.path, count, unreadable)
-        if len(items) >= count:
-            break
-    return sorted(items, key=_when)[-count:] if count > 0 else []
+    return _newest([(blob, blob.path.stat().st_size) for blob in find(source, kinds)], count, unreadable)
 
 
 def follow(
     source: str | os.PathLike[str] | None = None,
+    count: int = 20,
     kinds: Iterable[str] | None = None,
     *,
     unreadable: Unreadable | None = None,
 ) -> Iterator[Item]:
-    """Items as they are written from now on, for ever; *unreadable* as for `newest`."""
+    """The *count* newest items, and then others as they are written, for ever; none is left out in between."""
     kinds = None if kinds is None else tuple(kinds)
-    offsets = {blob.path: blob.path.stat().st_size for blob in find(source, kinds)}
+    ends = [(blob, blob.path.stat().st_size) for blob in find(source, kinds)]
+    yield from _newest(ends, count, unreadable)
+    offsets = {blob.path: end for blob, end in ends}
     while True:
         fresh: list[Item] = []
         for blob in find(source, kinds):
@@ -130,6 +124,19 @@ def follow(
                 fresh += _items(line, blob.path, unreadable)
         yield from sorted(fresh, key=_when)
         time.sleep(POLL_SECONDS)
+
+
+def _newest(ends: list[tuple[Blob, int]], count: int, unreadable: Unreadable | None) -> list[Item]:
+    by_hour: dict[str, list[tuple[Path, int]]] = {}
+    for blob, end in ends:
+        by_hour.setdefault(blob.hour, []).append((blob.path, end))
+    items: list[Item] = []
+    for hour in sorted(by_hour, reverse=True):
+        for path, end in by_hour[hour]:
+            items += _last(path, end, count, unreadable)
+        if len(items) >= count:
+            break
+    return sorted(items, key=_when)[-count:] if count > 0 else []
 
 
 def item(item_id: str, source: str | os.PathLike[str] | None = None) -> Item | None:
@@ -174,9 +181,9 @@ def _table_of(path: Path) -> Iterator[Table]:
         return
 
 
-def _last(path: Path, count: int, unreadable: Unreadable | None) -> list[Item]:
+def _last(path: Path, end: int, count: int, unreadable: Unreadable | None) -> list[Item]:
+    """The last *count* items before the byte *end* of a file."""
     with path.open("rb") as file:
-        end = file.seek(0, os.SEEK_END)
         data = b""
         while end and data.count(b"\n") <= count:
             start = max(end - _TAIL_BYTES, 0)
