@@ -25,7 +25,7 @@ LAYERS = (
     {"capture.handler", "capture.requests", "capture.uncaught", "tables", "payloads"},
     {"capture.records"},
     {"telemetry", "engine"},
-    {"scoring"},
+    {"scoring", "render"},
     {"cli"},
     {"__main__"},
 )

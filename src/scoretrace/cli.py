@@ -9,38 +9,26 @@ there, 130 interrupted.
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
-from itertools import islice
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import click
-import msgspec
 
 import scoretrace
-from scoretrace import read, ticks
-from scoretrace.engine import Result
+from scoretrace import read
 from scoretrace.errors import PayloadError, QueryError, ScoretraceError, ScriptError, SourceError
-from scoretrace.item import ExceptionItem, Item, Request, Trace
-from scoretrace.schema import BY_CLASSIC, SEVERITIES
+from scoretrace.render import FORMATS, count, show, show_item
+from scoretrace.schema import BY_CLASSIC
 from scoretrace.scoring import Outcome
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 CODES = "Exit codes: 0 done, 1 the answer is no, 2 usage, 3 query error, 4 nothing to read there, 130 interrupted."
-FORMATS = ("table", "json", "ndjson", "csv", "parquet")
-_STYLES = {0: "dim", 1: "", 2: "yellow", 3: "red", 4: "bold red"}
-_CELL = 400  # characters of a value in a table on a terminal
-_MANY = 8  # columns: beyond it, a table shows those that tell rows apart
-_NARROWEST = 20  # characters a text needs to be read; with less, each row becomes a table of its own
-_MOST_ROWS, _MOST_RECORDS = 1_000, 100  # shown on a terminal
 
 
 class _Group(click.Group):
@@ -165,16 +153,12 @@ def run(
     bad = sum(not outcome.is_request for outcome in outcomes)
     failed = sum(bool(outcome.error) for outcome in outcomes) - bad
     if not quiet:
-        said = f"{_count(len(outcomes) - bad, 'request')}, {failed} failed"
+        said = f"{count(len(outcomes) - bad, 'request')}, {failed} failed"
         if bad:
-            said += f", {_count(bad, 'line')} not JSON"
+            said += f", {count(bad, 'line')} not JSON"
         click.echo(said, err=True)
     if bad or (strict and failed):
         ctx.exit(1)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _scored(outcome: Outcome, requests: str, sink: IO[str] | None, advance: Callable[[], None]) -> None:
@@ -250,9 +234,9 @@ def query(
             raise click.UsageError(f"--set takes NAME=VALUE, not {setting!r}")
         parameters[name.strip()] = value.strip()
     result = scoretrace.query(text, source=source, timespan=timespan, **parameters)
-    _show(result, form, output, headers=not no_headers)
-    for name, count in result.unreadable.items():
-        click.echo(f"{name}: {_count(count, 'line')} cannot be read, passed over", err=True)
+    show(result, form, output, headers=not no_headers)
+    for name, lines in result.unreadable.items():
+        click.echo(f"{name}: {count(lines, 'line')} cannot be read, passed over", err=True)
     default = next((bundled.parameters.get("since") for bundled in scoretrace.queries() if bundled.name == text), None)
     if not result.rows and default and timespan is None and "since" not in parameters:
         click.echo(f"this query looks back {default}; --since 7d looks further", err=True)
@@ -304,7 +288,7 @@ def tail(source: str | None, lines: int, follow: bool, chosen: tuple[str, ...]) 
 
     items = read.follow if follow else read.newest
     for item in items(source, lines, kinds, unreadable=unreadable):
-        _show_item(console, item)
+        show_item(console, item)
 
 
 @cli.command()
@@ -326,200 +310,3 @@ def payload(item_id: str, source: str | None, output: str | None) -> None:
         Path(output).write_bytes(data)
     else:
         click.echo(data, nl=False)
-
-
-def _show(result: Result, form: str | None, output: str | None, *, headers: bool) -> None:
-    ending = Path(output).suffix[1:].lower() if output else ""
-    form = form or (ending if ending in FORMATS else "table" if output is None and sys.stdout.isatty() else "ndjson")
-    if form == "parquet":
-        if output is None:
-            raise click.UsageError("--format parquet needs --output FILE")
-        result.to_parquet(output)
-        return
-    if form == "table" and output is None:
-        _show_table(result)
-        return
-    if output is not None:
-        with open(output, "w", encoding="utf-8", newline="") as file:
-            file.writelines(_rendered(result, form, headers=headers))
-        return
-    # As bytes: UTF-8 whatever the terminal's encoding, and CSV's own line ends.
-    pieces = iter(_rendered(result, form, headers=headers))
-    while chunk := "".join(islice(pieces, 1_000)):
-        click.echo(chunk.encode(), nl=False)
-
-
-def _rendered(result: Result, form: str, *, headers: bool) -> Iterable[str]:
-    if form == "json":
-        yield _json(result.dicts()) + "\n"
-    elif form == "ndjson":
-        for row in result.dicts():
-            yield _json(row) + "\n"
-    elif form == "csv":
-        line = io.StringIO(newline="")
-        writer = csv.writer(line, lineterminator="\n")  # an id that ends in a carriage return is no id to a shell
-        for values in [tuple(result.columns)] * headers + result.rows:
-            writer.writerow([value.isoformat() if isinstance(value, datetime) else _text(value) for value in values])
-            yield line.getvalue()
-            line.seek(0)
-            line.truncate()
-    else:
-        from rich.console import Console
-
-        file = io.StringIO()
-        Console(file=file, width=200).print(_table(result, list(range(len(result.columns)))))
-        yield file.getvalue()
-
-
-def _show_table(result: Result) -> None:
-    from rich.console import Console
-
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    shown, same = _worth_showing(result)
-    most = _MOST_ROWS
-    if len(shown) > 4 and _width(result, shown) > console.width:
-        most = _MOST_RECORDS
-        for row in result.rows[:most]:
-            console.print(_record(result, shown, row))
-    else:
-        console.print(_table(result, shown))
-    if same:
-        click.echo(f"the same in all rows: {', '.join(same)}", err=True)
-    hidden = len(result.columns) - len(shown) - len(same)
-    if hidden:
-        click.echo(f"{_count(hidden, 'empty column')} not shown; --format csv has all", err=True)
-    total = _count(len(result), "row")
-    if len(result) > most:
-        total = f"the first {most:,} of {total} shown; --format csv has all"
-    click.echo(total, err=True)
-
-
-def _width(result: Result, shown: list[int]) -> int:
-    """What the columns need at the least: their longest value, or room enough to break it where that may be."""
-    widths = (
-        (max([len(result.columns[index]), *(len(_text(row[index])) for row in result.rows[:_MOST_ROWS])]), index)
-        for index in shown
-    )
-    return 2 + sum(3 + (width if _is_whole(result, index) else min(width, _NARROWEST)) for width, index in widths)
-
-
-def _is_whole(result: Result, index: int) -> bool:
-    """Whether a column is never broken: times, numbers, and ids, which one wants to copy."""
-    return result.types[index] not in {"string", "dynamic"} or result.columns[index].lower().endswith("id")
-
-
-def _worth_showing(result: Result) -> tuple[list[int], list[str]]:
-    """Which columns differ from row to row, where there are many; and what the others have in every row."""
-    columns = list(range(len(result.columns)))
-    if len(columns) <= _MANY or not result.rows:
-        return columns, []
-    shown, same = [], []
-    for index in columns:
-        values = [_text(row[index]) for row in result.rows]
-        if len(values) == 1 or any(value != values[0] for value in values):
-            if any(values):
-                shown.append(index)
-        elif values[0]:
-            same.append(f"{result.columns[index]} = {_short(values[0])}")
-    return shown, same
-
-
-def _record(result: Result, shown: list[int], row: tuple[Any, ...]) -> Any:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, show_header=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for index in shown:
-        text = _text(row[index])
-        if text:
-            table.add_row(Text(result.columns[index]), Text(_short(text)))
-    return table
-
-
-def _table(result: Result, shown: list[int]) -> Any:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold")
-    for index in shown:
-        numeric = result.types[index] in {"int", "long", "real", "decimal"}
-        table.add_column(
-            Text(result.columns[index]),
-            justify="right" if numeric else "left",
-            overflow="fold",
-            no_wrap=_is_whole(result, index),
-        )
-    for row in result.rows[:_MOST_ROWS]:
-        table.add_row(*(Text(_short(_text(row[index]))) for index in shown))
-    return table
-
-
-def _short(text: str) -> str:
-    text = "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
-    return text if len(text) <= _CELL else f"{text[:_CELL]}… ({len(text):,} characters)"
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%d %H:%M:%S.%f")
-    if isinstance(value, timedelta):
-        return _timespan(value)
-    if isinstance(value, float):
-        return f"{value:.15g}"
-    if isinstance(value, (dict, list, bool)):
-        return _json(value)
-    return str(value)
-
-
-def _json(value: Any) -> str:
-    return msgspec.json.encode(_jsonable(value)).decode()
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _jsonable(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_jsonable(entry) for entry in value]
-    return _timespan(value) if isinstance(value, timedelta) else value
-
-
-def _timespan(value: timedelta) -> str:
-    """As Kusto writes it: ``[-][d.]hh:mm:ss[.fffffff]``."""
-    count = abs(value) // timedelta(microseconds=1) * 10
-    text = ticks.to_timespan(count).removesuffix(".0000000")
-    return ("-" if value < timedelta(0) else "") + text.removeprefix("0.")
-
-
-def _show_item(console: Any, item: Item) -> None:
-    from rich.text import Text
-
-    level = getattr(item, "severity_level", None)
-    if isinstance(item, Request) and item.success is False:
-        level = 3
-    time = ticks.to_iso(item.timestamp)[:23].replace("T", " ") if item.timestamp is not None else "no time"
-    name = SEVERITIES[level] if level is not None else ""
-    line = Text()
-    line.append(f"{time} ", "dim")
-    line.append(f"{item.kind:<10} {name:<11} ", _STYLES.get(level if level is not None else 1, ""))
-    line.append(_short(_summary(item)).replace("\n", "\n    "))
-    console.print(line)
-
-
-def _summary(item: Item) -> str:
-    if isinstance(item, Trace):
-        contents = item.custom_dimensions.get("Contents")
-        return item.message if contents is None else f"{item.message} {contents}"
-    if isinstance(item, ExceptionItem):
-        return f"{item.outer_type}: {item.outer_message}"
-    if isinstance(item, Request):
-        milliseconds = (item.duration or 0) / ticks.MILLISECOND
-        return f"{item.name} {item.result_code} {milliseconds:.1f} ms"
-    return str(getattr(item, "name", "") or getattr(item, "counter", ""))
