@@ -248,6 +248,8 @@ def test_query_parameters_and_time_span(cli, written):
         (["query", "failurs"], 3, "did you mean failures?"),
         (["query", "traces", "--from", "/nowhere"], 4, "there is no /nowhere"),
         (["query", "failures", "--set", "since"], 2, "NAME=VALUE"),
+        (["query", "failures", "--set", "source=1"], 2, "cannot be set"),
+        (["query", "failures", "--set", "text=1"], 3, "no parameter text"),
         (["query", "traces", "--since", "soon"], 3, "time span"),
         (["query", "traces", "-f", "csv", "-o", "/nowhere/at/all.csv"], 4, "FileNotFoundError"),
         (["query", "traces", "--from", __file__], 4, "no file of an export"),

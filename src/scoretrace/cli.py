@@ -232,6 +232,8 @@ def query(
         name, equals, value = setting.partition("=")
         if not equals:
             raise click.UsageError(f"--set takes NAME=VALUE, not {setting!r}")
+        if name.strip() in {"source", "timespan"}:  # keywords of scoretrace.query
+            raise click.UsageError(f"a let called {name.strip()} cannot be set from here: rename it in the query")
         parameters[name.strip()] = value.strip()
     result = scoretrace.query(text, source=source, timespan=timespan, **parameters)
     show(result, form, output, headers=not no_headers)

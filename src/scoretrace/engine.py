@@ -152,6 +152,7 @@ class Bundled(NamedTuple):
 
 def query(
     text: str | os.PathLike[str],
+    /,
     *,
     source: str | os.PathLike[str] | None = None,
     timespan: Timespan = None,
