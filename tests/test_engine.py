@@ -240,6 +240,8 @@ def test_queries_read_the_home_that_is_configured(tmp_path, monkeypatch):
         ("traces | wherex", QuerySyntaxError, 1, 10),
         ("traces | where (", QuerySyntaxError, 1, 8),
         ("traces\n| make-series count() on timestamp step 1h", UnsupportedQuery, 2, 3),
+        ("requests | summarize count() by bin(timestamp, 7d)", UnsupportedQuery, 1, 33),
+        ('traces\n| where message == "\\u65e5"', UnsupportedQuery, 2, 21),
         ("requests | summarize percentiles(duration, 50, 95)", UnsupportedQuery, 1, 22),
     ],
 )
@@ -305,6 +307,22 @@ def test_a_row_of_any_length_is_read(put, home):
     put(scoretrace.item.Trace(message="x" * 40_000_000))
 
     assert scoretrace.query("traces | project n = strlen(message)").rows == [(40_000_000,)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "requests | summarize count() by bin(timestamp, 1d)",
+        "requests | summarize count() by bin(timestamp, 5m)",
+        "requests | summarize count() by bin(timestamp, 12h) // not bin(timestamp, 7d)",
+        'traces | where message == "bin(timestamp, 7d)"',
+    ],
+)
+def test_what_is_only_alike_is_answered(put, text):
+    """Bins that divide a day, and texts that speak of others."""
+    put(scoretrace.item.Trace(message="m"))
+
+    assert scoretrace.query(text).rows == []
 
 
 @pytest.mark.parametrize("command", [".drop table traces", ".set-or-replace t <| traces"])

@@ -50,6 +50,15 @@ _TOKEN = re.compile(
     r"""(?P<skip>//[^\n]*|@?"(?:[^"\\\n]|\\.)*"|@?'(?:[^'\\\n]|\\.)*'|\s+)|(?P<word>[A-Za-z_]\w*)|.""", re.DOTALL
 )
 _BLANKED = re.compile(r"""//[^\n]*|@?"(?:[^"\\\n]|\\.)*"|@?'(?:[^'\\\n]|\\.)*'""")  # comments and strings
+# What the engine would answer, and not as Kusto does: weeks that begin elsewhere, text with letters for letters.
+_WRONG = (
+    (
+        re.compile(r"\bbin(?:_at)?\s*\([^()]*(?:\([^()]*\)[^()]*)*,\s*(?:[2-9]|\d{2,})d\s*\)"),
+        True,
+        "bin by several days",
+    ),
+    (re.compile(r"\\u[0-9A-Fa-f]{4}"), False, "an escape with a code point"),
+)
 # How DuckDB's binder names a column that it does not find.
 _MISSING = re.compile(
     r'(?:[Cc]olumn|Column with name) "?(\w+)"? (?:not found|does not exist|ref|in )|Alias with name "+(\w+)"+ '
@@ -277,6 +286,16 @@ def _refuse(text: str) -> None:
         raise QuerySyntaxError("the query is empty")
     if text.lstrip().startswith("."):
         raise UnsupportedQuery("control commands change a database, and there is none here", line=1, column=1)
+    for pattern, in_code, what in _WRONG:
+        for match in pattern.finditer(text):
+            if _is_code(text, match.start()) == in_code:
+                before = text[: match.start()]
+                line, column = before.count("\n") + 1, match.start() - (before.rfind("\n") + 1) + 1
+                raise UnsupportedQuery(f"{what} is answered differently by the local engine", line=line, column=column)
+
+
+def _is_code(text: str, offset: int) -> bool:
+    return not any(match.start() <= offset < match.end() for match in _BLANKED.finditer(text))
 
 
 def _check_names(text: str) -> None:
