@@ -268,9 +268,8 @@ def _size(text: str) -> int:
 def _column(slot: Slot | None) -> str:
     if slot is None:
         return "item"
-    return {"field": "{1}", "dimension": "customDimensions.{1}", "thrown": "details.{2}"}[str(slot[0])].format(*slot)[
-        :512
-    ]
+    form = {"field": "{1}", "dimension": "customDimensions.{1}", "thrown": "details.{2}"}[str(slot[0])]
+    return form.format(*slot)[:512]
 
 
 def _replace(item: Item, cuts: dict[Slot, str]) -> Item:

@@ -25,14 +25,11 @@ from threading import RLock
 
 from scoretrace import forks
 from scoretrace.locks import try_lock
+from scoretrace.settings import BUFFER_BYTES, SEGMENT_BYTES
 
-SEGMENT_BYTES = 64 * 1024 * 1024
-BUFFER_BYTES = 4 * 1024 * 1024
 CHECK_SECONDS = 1.0  # between looks at whether a segment's file is still there
-RETRY_SECONDS, RETRY_SECONDS_MOST = (
-    0.01,
-    1.0,
-)  # between attempts to write to a disk that refused: twice as long each time
+RETRY_SECONDS = 0.01  # until the next attempt to write to a disk that refused; twice as long each time, up to:
+RETRY_SECONDS_MOST = 1.0
 
 _log = logging.getLogger("scoretrace")
 _open_flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -73,8 +70,8 @@ class Writer:
         """
         Write *line*, which ends in a newline. Never raises.
 
-        *now* is the item's own time in seconds since 1970: where it lies behind
-        the segment's hour, the clock is asked whether a new one has begun.
+        *now*, in seconds since 1970, may be the item's own time: where it lies
+        behind the segment's hour, the clock is asked whether a new one has begun.
         """
         segment = self.segment
         size = segment.size + len(line)
@@ -84,16 +81,14 @@ class Writer:
             return
         segment.size = size
         try:
-            if _write(segment.fd, line) == len(line):
-                return
-            reason = "the disk took only a part of a line"
+            if _write(segment.fd, line) != len(line):
+                self.refused(line)
         except OSError as error:
-            reason = str(error)
-        self.refused(line, reason)
+            self.refused(line, error)
 
-    def refused(self, line: bytes, reason: str) -> None:
-        """Keep a *line* that the disk did not take. Never raises."""
-        self.journal.refused(self, line, reason)
+    def refused(self, line: bytes, error: OSError | None = None) -> None:
+        """Keep a *line* that the disk did not take, or took a part of where there is no *error*. Never raises."""
+        self.journal.refused(self, line, error)
 
 
 class Journal:
@@ -206,14 +201,10 @@ class Journal:
             self._marker = -1
         return gone
 
-    def refused(self, writer: Writer, line: bytes, reason: str) -> None:
+    def refused(self, writer: Writer, line: bytes, error: OSError | None) -> None:
         """Keep the *line* that the disk did not take; what follows goes to a new segment, away from a torn end."""
         with self._lock:
-            self._torn = True
-            with suppress(OSError):  # what another thread is just writing there begins on a line of its own
-                _write(writer.segment.fd, b"\n")
-            writer.segment = _CLOSED
-            self._outage(reason)
+            self._outage(writer, error)
             self._keep(writer, line)
         self._speak()
 
@@ -306,8 +297,7 @@ class Journal:
             self._mark(path.relative_to(self.home / "telemetry"))
             fd = os.open(path, _open_flags, 0o644)
         except (OSError, ValueError) as error:
-            writer.segment = _CLOSED
-            self._outage(str(error))
+            self._outage(writer, error)
             return False
         writer.segment = Segment(fd, 0, (now // 3600 + 1) * 3600)
         self._sweep_due = True
@@ -331,12 +321,9 @@ class Journal:
             if _write(segment.fd, line) == len(line):
                 segment.size += len(line)
                 return True
-            self._torn = True
-            reason = "the disk took only a part of a line"
+            self._outage(writer, None)
         except OSError as error:
-            reason = str(error)
-        writer.segment = _CLOSED
-        self._outage(reason)
+            self._outage(writer, error)
         return False
 
     def _drain(self) -> None:
@@ -358,14 +345,16 @@ class Journal:
         self._buffer.append((writer, line))
         self._buffered += len(line)
 
-    def _outage(self, reason: str) -> None:
+    def _outage(self, writer: Writer, error: Exception | None) -> None:
+        writer.segment = _CLOSED
+        self._torn = self._torn or error is None
         self._retry_at = time.monotonic() + self._retry_seconds
         self._retry_seconds = min(self._retry_seconds * 2, RETRY_SECONDS_MOST)
         if not self._warned:
             self._warned = True
-            kilobytes = self.buffer_bytes // 1024
+            reason = error or "it took a part of a line"
             self._messages.append(
-                f"cannot write telemetry to {self.home} ({reason}): keeping up to {kilobytes} KB in memory"
+                f"cannot write telemetry to {self.home} ({reason}): keeping up to {self.buffer_bytes // 1024} KB in memory"
             )
 
     def _speak(self) -> None:

@@ -19,6 +19,7 @@ import msgspec
 
 from scoretrace.errors import SettingsError
 
+SEGMENT_BYTES, BUFFER_BYTES = 64 * 1024**2, 4 * 1024**2
 NO_KEY = "00000000-0000-0000-0000-000000000000"
 _GUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg])?i?b?", re.IGNORECASE)
@@ -209,9 +210,11 @@ SETTINGS = (
     Setting("keep_days", ("SCORETRACE_KEEP_DAYS",), 30.0, _positive, "how long delivered telemetry stays on disk"),
     Setting("keep_bytes", ("SCORETRACE_KEEP_BYTES",), 2 * 1024**3, _bytes, "how much of it"),
     Setting(
-        "segment_bytes", ("SCORETRACE_SEGMENT_BYTES",), 64 * 1024**2, _bytes, "a journal file is closed at this size"
+        "segment_bytes", ("SCORETRACE_SEGMENT_BYTES",), SEGMENT_BYTES, _bytes, "a journal file is closed at this size"
     ),
-    Setting("buffer_bytes", ("SCORETRACE_BUFFER_BYTES",), 4 * 1024**2, _bytes, "kept in memory while the disk refuses"),
+    Setting(
+        "buffer_bytes", ("SCORETRACE_BUFFER_BYTES",), BUFFER_BYTES, _bytes, "kept in memory while the disk refuses"
+    ),
     Setting("disabled", ("OTEL_SDK_DISABLED",), False, _boolean, "nothing is captured"),
 )
 

@@ -62,8 +62,6 @@ def cut(text: str, most: int, size: int | None = None) -> str:
 
 
 def _cut_once(text: str, goal: int) -> str:
-    if goal <= 0:
-        return ""
     start = text.lstrip()[:1]
     if start and start in '{["':
         data = text.encode()

@@ -28,11 +28,11 @@ from scoretrace.capture.handler import RecordHandler
 from scoretrace.capture.operation import OPERATION
 from scoretrace.capture.outlet import Lane
 from scoretrace.capture.requests import RequestContext
-from scoretrace.capture.thrown import chain
+from scoretrace.capture.thrown import exception_item
 from scoretrace.capture.values import as_json, as_text, clean
 from scoretrace.formats import continuous_export
 from scoretrace.guard import guard
-from scoretrace.item import ExceptionItem, Ids, Item, Trace, summarize
+from scoretrace.item import Ids, Item, Trace
 from scoretrace.journal import Journal
 from scoretrace.schema import BY_KIND
 from scoretrace.settings import Settings, resolve, use_home
@@ -40,7 +40,6 @@ from scoretrace.settings import Settings, resolve, use_home
 Run = TypeVar("Run", bound=Callable[..., Any])
 
 _log = logging.getLogger("scoretrace")
-_TICK = 10_000_000
 
 
 class Telemetry:
@@ -100,9 +99,7 @@ class Telemetry:
             except (OSError, ValueError) as error:
                 guarded = item
                 self._count("not_diverted", f"an item too large for Application Insights is kept as it is: {error}")
-            timestamp = guarded.timestamp if guarded.timestamp is not None else ticks.now()
-            line = continuous_export.encode(guarded)
-            self.journal.writer(BY_KIND[item.kind].folder).append(line, timestamp / _TICK)
+            self.journal.writer(BY_KIND[item.kind].folder).append(continuous_export.encode(guarded), time.time())
         except Exception as error:  # noqa: BLE001 - the one place where everything behind capture ends
             self.failed(error)
 
@@ -159,8 +156,7 @@ class Telemetry:
     def exception(self, error: BaseException, *, severity_level: int = 3) -> None:
         """Record *error*, with its chain, as a row of its own. Never raises."""
         try:
-            details = chain(error)
-            self.send(ExceptionItem(severity_level=severity_level, details=details, **summarize(details)))  # type: ignore[arg-type]
+            self.send(exception_item(error, severity_level=severity_level))
         except Exception as ours:  # noqa: BLE001 - telemetry must not break score.py
             self.failed(ours)
 
@@ -316,7 +312,6 @@ class TelemetryHandler(RecordHandler):
         self.telemetry = telemetry_for(resolved)
         super().__init__(self.telemetry, level=resolved.level, exclude=resolved.exclude)
         self.telemetry.handlers.add(self)
-        self.arm()
         if resolved.disabled:
             self.addFilter(lambda _record: False)
 

@@ -20,10 +20,10 @@ import msgspec
 from scoretrace import forks, ticks
 from scoretrace.capture.operation import OPERATION
 from scoretrace.capture.outlet import Outlet
-from scoretrace.capture.thrown import chain
-from scoretrace.capture.values import as_json, as_number, as_text, clean
+from scoretrace.capture.thrown import exception_item
+from scoretrace.capture.values import as_json, as_text, clean, measured
 from scoretrace.formats.continuous_export import Pieces, add_dimensions, cut_open
-from scoretrace.item import ExceptionItem, Item, Trace, summarize
+from scoretrace.item import Item, Trace
 
 _REPLACEABLE = ("handle", "emit", "filter", "format")
 _BLANK = logging.LogRecord("", logging.INFO, "", 0, "", (), None).__dict__
@@ -228,9 +228,9 @@ class RecordHandler(logging.Handler):
             segment.size = size
             try:
                 if _write(segment.fd, line) != len(line):
-                    refused(line, "the disk took only a part of a line")
+                    refused(line)
             except OSError as error:
-                refused(line, str(error))
+                refused(line, error)
             return record
 
         return handle
@@ -298,12 +298,12 @@ def to_item(record: logging.LogRecord, formatter: logging.Formatter | None = Non
     """The item of *record*, its `extra` as custom dimensions. Never raises for what was logged."""
     dimensions = _where(record)
     message = _message(record, formatter, dimensions)
-    measurements: dict[str, float] = {}
     fields = record.__dict__
     for name, value in fields.items():
         if name not in _STANDARD and name not in _IDIOMS:
             dimensions[as_text(name)] = as_text(value)
-    _expand(fields, dimensions, measurements)
+    dimensions.update((as_text(name), as_text(value)) for name, value in _idiom(fields, "custom_dimensions"))
+    measurements = measured(_idiom(fields, "custom_measurements"), dimensions)
     if record.stack_info:
         dimensions["stack_info"] = as_text(record.stack_info)
     if record.exc_text and not record.exc_info:  # a record that came through a socket or a queue
@@ -320,14 +320,12 @@ def to_item(record: logging.LogRecord, formatter: logging.Formatter | None = Non
             custom_dimensions=dimensions,
             custom_measurements=measurements,
         )
-    details = chain(thrown)
-    return ExceptionItem(
-        timestamp=timestamp,
+    return exception_item(
+        thrown,
         severity_level=severity(record.levelno),
-        details=details,
+        timestamp=timestamp,
         custom_dimensions={"log_message": message, **dimensions},
         custom_measurements=measurements,
-        **summarize(details),  # type: ignore[arg-type]
     )
 
 
@@ -361,19 +359,11 @@ def _message(record: logging.LogRecord, formatter: logging.Formatter | None, dim
     return as_text(message)
 
 
-def _expand(fields: dict[str, Any], dimensions: dict[str, str], measurements: dict[str, float]) -> None:
-    """`extra={"custom_dimensions": {...}, "custom_measurements": {...}}`, as people wrote it for OpenCensus."""
-    for idiom, texts in (("custom_dimensions", True), ("custom_measurements", False)):
-        given = fields.get(idiom)
-        try:
-            pairs = list(given.items()) if isinstance(given, dict) else []
-        except Exception:  # noqa: BLE001 - somebody's own kind of dictionary
-            pairs = []
-        if given is not None and not pairs:
-            dimensions[idiom] = as_text(given)
-        for name, value in pairs:
-            number = None if texts else as_number(value)
-            if number is None:
-                dimensions[as_text(name)] = as_text(value)
-            else:
-                measurements[as_text(name)] = number
+def _idiom(fields: dict[str, Any], name: str) -> list[tuple[Any, Any]]:
+    """The pairs of `extra={"custom_dimensions": {...}}`, as people wrote it for OpenCensus; else what it is."""
+    given = fields.get(name)
+    try:
+        pairs = list(given.items()) if isinstance(given, dict) else []
+    except Exception:  # noqa: BLE001 - somebody's own kind of dictionary
+        pairs = []
+    return pairs if pairs or given is None else [(name, as_text(given))]

@@ -17,8 +17,8 @@ class LineWriter(Protocol):
     def append(self, line: bytes, now: float) -> None:
         """Write *line*; never raises."""
 
-    def refused(self, line: bytes, reason: str) -> None:
-        """Keep a *line* that the disk did not take; never raises."""
+    def refused(self, line: bytes, error: OSError | None = None) -> None:
+        """Keep a *line* that the disk did not take, or took a part of where there is no *error*; never raises."""
 
 
 class Lane(NamedTuple):

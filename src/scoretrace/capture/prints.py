@@ -31,7 +31,6 @@ class _Pending:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self.lines: list[tuple[threading.Thread, dict[str, list[str]]]] = []
-        forks.tell(self)
 
     def after_fork(self) -> None:
         """What the parent had not finished is the parent's."""
@@ -70,6 +69,7 @@ def tap(sink: Sink, *, stderr: bool = False) -> None:
 
     *stderr* adds what is written to `sys.stderr`.
     """
+    forks.tell(_pending)
     for name in ("STDOUT", "STDERR") if stderr else ("STDOUT",):
         if sink not in _sinks[name]:
             _sinks[name].append(sink)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from scoretrace import ticks
 from scoretrace.capture.operation import NONE, OPERATION, Operation, carry
-from scoretrace.capture.thrown import RECORDED, chain
-from scoretrace.capture.values import as_number, as_text
-from scoretrace.item import ExceptionItem, Request, summarize
+from scoretrace.capture.thrown import RECORDED, exception_item
+from scoretrace.capture.values import as_text, measured
+from scoretrace.item import Request
 
 if TYPE_CHECKING:
     from contextvars import Token
@@ -133,13 +133,7 @@ class RequestContext:
         if error is not None and not failed:  # whatever was planned to be answered, it was not
             code, failed = "500", True
         dimensions = {as_text(name): as_text(value) for name, value in self.custom_dimensions.items()}
-        measurements: dict[str, float] = {}
-        for name, value in self.custom_measurements.items():
-            number = as_number(value)
-            if number is None:
-                dimensions[as_text(name)] = as_text(value)
-            else:
-                measurements[as_text(name)] = number
+        measurements = measured(self.custom_measurements.items(), dimensions)
         outlet.send(
             Request(
                 timestamp=self._timestamp,
@@ -159,10 +153,10 @@ class RequestContext:
         )
 
     def _send_exception(self, outlet: Outlet, error: BaseException) -> None:
-        details = chain(error)
+        item = exception_item(error)
         self.resume()  # for the item to find it
         try:
-            outlet.send(ExceptionItem(severity_level=3, details=details, **summarize(details)))  # type: ignore[arg-type]
+            outlet.send(item)
         finally:
             self.pause()
         with contextlib.suppress(AttributeError):  # one with slots
@@ -170,7 +164,7 @@ class RequestContext:
 
 
 def timed(run: Run, outlet: Callable[[], Outlet | None], name: str | None = None) -> Run:
-    """*run* as a request each time it is called; a coroutine or generator function stays one."""
+    """*run* as a request each time it is called; what returns a coroutine or a generator still does."""
     import inspect
 
     if getattr(run, TIMED, False):  # wrapping it again would count each call twice
@@ -186,21 +180,12 @@ def timed(run: Run, outlet: Callable[[], Outlet | None], name: str | None = None
                 context.answer(value)
                 return value
 
-    elif inspect.isgeneratorfunction(run):
+    elif inspect.isgeneratorfunction(run) or inspect.isasyncgenfunction(run):
+        steps: Callable[..., Any] = _steps if inspect.isgeneratorfunction(run) else _async_steps
 
         @functools.wraps(run)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            context = RequestContext(outlet(), title)
-            context.begin()
-            return _steps(run(*args, **kwargs), context)
-
-    elif inspect.isasyncgenfunction(run):
-
-        @functools.wraps(run)
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            context = RequestContext(outlet(), title)
-            context.begin()
-            return _async_steps(run(*args, **kwargs), context)
+            return steps(run(*args, **kwargs), RequestContext(outlet(), title))
 
     else:
 
@@ -219,6 +204,7 @@ def _steps(pieces: Generator[Any, Any, Any], context: RequestContext) -> Generat
     """The pieces of a streaming answer; the operation is current while one is made, and not while it is consumed."""
     error: BaseException | None = None
     sent: Any = None
+    context.begin()
     try:
         while True:
             context.resume()
@@ -242,6 +228,7 @@ def _steps(pieces: Generator[Any, Any, Any], context: RequestContext) -> Generat
 async def _async_steps(pieces: AsyncGenerator[Any, Any], context: RequestContext) -> AsyncIterator[Any]:
     """The same for an asynchronous one."""
     error: BaseException | None = None
+    context.begin()
     try:
         while True:
             context.resume()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scoretrace.capture.values import clean, printed
-from scoretrace.item import Frame, Thrown
+from scoretrace.item import ExceptionItem, Frame, Thrown, summarize
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -43,6 +43,12 @@ def chain(error: BaseException) -> tuple[Thrown, ...]:
         )
         todo += [(inner, number) for inner in _causes(current)]
     return tuple(found)
+
+
+def exception_item(error: BaseException, *, severity_level: int = 3, **fields: Any) -> ExceptionItem:
+    """The row of *error* with its chain; *fields* are further ones of the item."""
+    details = chain(error)
+    return ExceptionItem(severity_level=severity_level, details=details, **summarize(details), **fields)  # type: ignore[arg-type]
 
 
 def _causes(error: BaseException) -> list[BaseException]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -49,6 +49,18 @@ def as_number(value: Any) -> float | None:
     except Exception:  # noqa: BLE001 - somebody else's __float__
         return None
     return number if math.isfinite(number) and not isinstance(value, (str, bytes, bool)) else None
+
+
+def measured(pairs: Iterable[tuple[Any, Any]], dimensions: dict[str, str]) -> dict[str, float]:
+    """The measurements among *pairs*; what is none goes to *dimensions*, as text."""
+    measurements: dict[str, float] = {}
+    for name, value in pairs:
+        number = as_number(value)
+        if number is None:
+            dimensions[as_text(name)] = as_text(value)
+        else:
+            measurements[as_text(name)] = number
+    return measurements
 
 
 def as_text(value: Any) -> str:
@@ -97,8 +109,6 @@ def _hook(value: Any) -> Any:
 
 
 _strict = json.JSONEncoder(allow_nan=False, default=_hook, check_circular=False).encode
-
-
 _fast = msgspec.json.Encoder(enc_hook=_hook).encode
 
 
