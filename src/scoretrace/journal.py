@@ -353,9 +353,8 @@ class Journal:
         if not self._warned:
             self._warned = True
             reason = error or "it took a part of a line"
-            self._messages.append(
-                f"cannot write telemetry to {self.home} ({reason}): keeping up to {self.buffer_bytes // 1024} KB in memory"
-            )
+            kept = f"keeping up to {self.buffer_bytes // 1024} KB in memory"
+            self._messages.append(f"cannot write telemetry to {self.home} ({reason}): {kept}")
 
     def _speak(self) -> None:
         """Say what there is to say, without the lock: a handler of the script's may itself be waiting for us."""
