@@ -17,7 +17,7 @@ check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/bench.stamp
+bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/run.py
 
 format: $(VENV)/dev.stamp
@@ -38,4 +38,3 @@ $(VENV)/%.stamp: pyproject.toml constraints.txt | $(BIN)/python
 
 EXTRAS_demo  := demo
 EXTRAS_dev   := dev
-EXTRAS_bench := dev,opentelemetry,opencensus

@@ -49,3 +49,13 @@ def _items(home):
         return sorted(found, key=lambda item: item.item_id)
 
     return items
+
+
+@pytest.fixture
+def endpoint():
+    """A loopback ingestion endpoint, which can be told to fail."""
+    from ingestion import Endpoint
+
+    server = Endpoint()
+    yield server
+    server.close()

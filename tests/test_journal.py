@@ -7,6 +7,8 @@ import re
 import shutil
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import scoretrace
 from scoretrace import retention
@@ -282,7 +284,8 @@ def test_payloads_go_after_their_rows(home):
     Cursor(home, "azure_monitor").save()
 
     assert sweep(home, seconds=86_400) == set()
-    (home / "state" / "cursors" / "azure_monitor.json").unlink()
+    for path in home.glob("state/*/azure_monitor.json"):
+        path.unlink()
     assert sweep(home, seconds=86_400) == {segment.name, payload.name}
 
 
@@ -302,19 +305,39 @@ def test_a_cursor_remembers(home):
     cursor = Cursor(home, "azure_monitor")
     cursor.advance(name, 17)
     cursor.advance("gone.blob", 3)
+    cursor.settle({name})
+    cursor.advance("fresh.blob", 5)
     cursor.save()
 
-    assert Cursor(home, "azure_monitor").offsets == {name: 17}
+    again = Cursor(home, "azure_monitor")
+    assert [again.at(segment) for segment in (name, "gone.blob", "fresh.blob")] == [17, 0, 5]
+
+
+@given(damaged=st.sampled_from(["cursors", "spare"]), part=st.floats(0, 0.99))
+def test_a_cursor_file_that_was_cut_costs_nothing(tmp_path_factory, damaged, part):
+    """There are two of them, and either is enough."""
+    home = tmp_path_factory.mktemp("cut")
+    cursor = Cursor(home, "azure_monitor", "abc")
+    cursor.advance("svc_abc/Messages/2025-10-01/00/a.blob", 170)
+    cursor.save()
+    path = home / "state" / damaged / "azure_monitor.json"
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
+
+    again = Cursor(home, "azure_monitor")
+    assert again.at("svc_abc/Messages/2025-10-01/00/a.blob") == 170
+    assert again.covers("svc_abc/Messages/2025-10-01/00/a.blob")
+    assert not again.covers("svc_def/Messages/2025-10-01/00/a.blob")
 
 
 @pytest.mark.parametrize("content", [b"", b'{"a": ', b"[]", b'{"a":"b"}', b"\xff"])
 def test_a_broken_cursor_says_nothing(home, content):
     """What it does not say is delivered again rather than not at all."""
-    path = home / "state" / "cursors" / "azure_monitor.json"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(content)
+    for place in ("cursors", "spare"):
+        path = home / "state" / place / "azure_monitor.json"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
 
-    assert Cursor(home, "azure_monitor").offsets == {}
+    assert Cursor(home, "azure_monitor").at("a.blob") == 0
 
 
 def test_rows_logged_after_shutdown_are_still_written(home, items):

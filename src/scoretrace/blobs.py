@@ -7,10 +7,16 @@ The home folder is a picture of a storage account, so a name here is
 
 from __future__ import annotations
 
+import io
 import os
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+from urllib.parse import quote, unquote, urlsplit
+
+from scoretrace.connections import credential, is_loopback, storage_url
+from scoretrace.errors import MissingExtraError
 
 
 class FolderBlobs:
@@ -56,3 +62,118 @@ class FolderBlobs:
         if not name or not all(parts) or ".." in parts or "\\" in name or "\0" in name:
             raise ValueError(f"not a blob name: {name!r}")
         return self.root.joinpath(*parts)
+
+
+class AzureBlobs:
+    """
+    Blobs of a storage account, or below a container or folder of one.
+
+    *storage* is a connection string, the URL of the account, or a URL with a
+    SAS; where it brings no key of its own, *credential* signs (the setting of
+    that name), and without one `DefaultAzureCredential` does. The first part of a name is its container,
+    unless *storage* names one. Whatever azure-core raises goes through; a call
+    takes ten seconds to connect and ten to wait at the most, and is not
+    repeated by itself.
+
+    Raises:
+        SettingsError: *storage* cannot work.
+        MissingExtraError: azure-storage-blob is not installed.
+    """
+
+    def __init__(self, storage: str, *, credential: Any = "") -> None:
+        self.url = storage_url(storage)
+        self._storage = storage.strip()
+        self._credential = credential
+        parts = urlsplit(self.url)
+        path = parts.path.strip("/").split("/") if parts.path.strip("/") else []
+        # The emulator's accounts are in the path, everybody else's in the host.
+        account = [path.pop(0)] if path and is_loopback(parts.hostname or "") else []
+        self._account_url = "/".join([f"{parts.scheme}://{parts.netloc}", *account])
+        self._base = [unquote(part) for part in path]
+        self._containers: set[str] = set()
+
+    def put(self, name: str, data: bytes) -> None:
+        """Store *data* under *name*, if there is nothing yet: a blob is what its name says, so it is never changed."""
+        from azure.core import MatchConditions
+        from azure.core.exceptions import ResourceExistsError, ResourceModifiedError
+
+        blob = self._blob(name, create=True)
+        with suppress(ResourceExistsError, ResourceModifiedError):
+            blob.upload_blob(data, overwrite=True, etag="*", match_condition=MatchConditions.IfMissing)
+
+    def open(self, name: str) -> BinaryIO:
+        """Read *name*; raises FileNotFoundError where there is none."""
+        from azure.core.exceptions import ResourceNotFoundError
+
+        try:
+            return io.BytesIO(self._blob(name).download_blob().readall())
+        except ResourceNotFoundError as error:
+            raise FileNotFoundError(f"there is no {self.address(name)}") from error
+
+    def size(self, name: str) -> int | None:
+        """How many bytes *name* has; None where there is no such blob."""
+        from azure.core.exceptions import ResourceNotFoundError
+
+        try:
+            return int(self._blob(name).get_blob_properties().size)
+        except ResourceNotFoundError:
+            return None
+
+    def append(self, name: str, data: bytes, at: int) -> int:
+        """
+        Append *data* (at most 4 MiB) to the append blob *name*, whose size must be *at*; returns its size then.
+
+        Where it is another size nothing is appended, and that size is returned:
+        what was appended before its answer was lost is not appended again.
+        """
+        from azure.core import MatchConditions
+        from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceModifiedError
+
+        blob = self._blob(name, create=True)
+        if at == 0:
+            with suppress(ResourceExistsError, ResourceModifiedError):
+                blob.create_append_blob(etag="*", match_condition=MatchConditions.IfMissing)
+        try:
+            blob.append_block(data, appendpos_condition=at)
+        except HttpResponseError as error:
+            if error.status_code not in {404, 412}:
+                raise
+            return self.size(name) or 0
+        return at + len(data)
+
+    def address(self, name: str) -> str:
+        """The URL of *name*, without any secret."""
+        return f"{self.url}/{quote(name)}"
+
+    @cached_property
+    def _service(self) -> Any:
+        try:
+            from azure.storage.blob import BlobServiceClient
+        except ImportError as error:
+            raise MissingExtraError("storage in Azure", "azure", package="azure-storage-blob") from error
+        options: dict[str, Any] = {"retry_total": 0, "connection_timeout": 10, "read_timeout": 10}
+        if "://" not in self._storage.partition("=")[0]:
+            return BlobServiceClient.from_connection_string(self._storage, **options)
+        _, question, sas = self._storage.partition("?")
+        if question:
+            return BlobServiceClient(f"{self._account_url}?{sas}", **options)
+        signed = credential(self._credential) or credential("default")
+        return BlobServiceClient(self._account_url, credential=signed, **options)
+
+    def _blob(self, name: str, *, create: bool = False) -> Any:
+        container, *rest = [*self._base, *name.split("/")]
+        if create and container not in self._containers:
+            self._make(container)
+        return self._service.get_blob_client(container, "/".join(rest))
+
+    def _make(self, container: str) -> None:
+        from azure.core.exceptions import HttpResponseError, ResourceExistsError
+
+        try:
+            self._service.create_container(container)
+        except ResourceExistsError:
+            pass
+        except HttpResponseError as error:
+            if error.status_code != 403:  # a SAS of one container may not make any, and need not
+                raise
+        self._containers.add(container)

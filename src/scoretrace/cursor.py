@@ -1,53 +1,97 @@
 """
-How far an exporter has come: for each segment the bytes that were acknowledged.
+How far an exporter has come: for each segment the bytes that are settled.
 
-A cursor file belongs to one exporter and says what is delivered; whatever it
+A cursor file says what is delivered (or given up, and counted); whatever it
 does not say is not. It is replaced whole, so that a crash leaves the old one or
-the new one.
+the new one, and it is written twice, so that one that somebody damaged costs
+nothing: at most the last batch is sent again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from scoretrace.blobs import FolderBlobs
 
+HELD = "state/held"  # below it, by exporter: rows whose payload is not yet where they say it is
+_PLACES = ("state/cursors", "state/spare")
+
+
+class _File(msgspec.Struct, omit_defaults=True):
+    """*cold* holds the segments that nothing was read of for a while: most of them, so they are encoded seldom."""
+
+    sequence: int = 0
+    scope: str = ""
+    cold: msgspec.Raw = msgspec.Raw(b"{}")
+    hot: dict[str, int] = {}
+
 
 class Cursor:
     """
     The offsets of the exporter *name* in *home*, by segment (its path below ``telemetry``).
 
-    A file that cannot be read counts as one that says nothing: items are then
-    delivered again rather than not at all.
+    *scope* is the instrumentation key, without dashes, of the telemetry folders
+    that the exporter is there for; empty where it is there for all. Of two
+    copies that can be read the later counts; where there is none, the cursor
+    says nothing: items are then delivered again rather than not at all.
     """
 
-    def __init__(self, home: Path, name: str) -> None:
+    def __init__(self, home: Path, name: str, scope: str = "") -> None:
         self._blobs = FolderBlobs(home)
-        self._name = f"state/cursors/{name}.json"
-        self.offsets: dict[str, int] = {}
+        self._names = [f"{place}/{name}.json" for place in _PLACES]
+        self._cold: dict[str, int] = {}
+        self._hot: dict[str, int] = {}
+        self._raw = msgspec.Raw(b"{}")
+        self._sequence = 0
+        self.scope = scope
+        for found, cold in filter(None, map(self._read, self._names)):
+            if found.sequence >= self._sequence:
+                self._sequence, self._hot, self._raw, self._cold = found.sequence, found.hot, found.cold, cold
+                self.scope = scope or found.scope
+
+    def _read(self, name: str) -> tuple[_File, dict[str, int]] | None:
         try:
-            with self._blobs.open(self._name) as file:
-                self.offsets = msgspec.json.decode(file.read(), type=dict[str, int])
+            with self._blobs.open(name) as file:
+                found = msgspec.json.decode(file.read(), type=_File)
+            return found, msgspec.json.decode(found.cold, type=dict[str, int])
         except (OSError, msgspec.MsgspecError):
-            pass
+            return None
+
+    def covers(self, segment: str) -> bool:
+        """Whether the exporter is there for *segment*."""
+        return not self.scope or segment.partition("/")[0].endswith(f"_{self.scope}")
+
+    def at(self, segment: str) -> int:
+        """How many bytes of *segment* are settled."""
+        return self._hot.get(segment) or self._cold.get(segment, 0)
 
     def advance(self, segment: str, offset: int) -> None:
-        """The bytes of *segment* before *offset* are delivered. Kept in memory until `save`."""
-        self.offsets[segment] = offset
+        """The bytes of *segment* before *offset* are settled. Kept in memory until `save`."""
+        self._hot[segment] = offset
+
+    def settle(self, present: Container[str]) -> None:
+        """Forget the segments that are not *present* any more, and set the others apart until they grow."""
+        if self._hot or any(name not in present for name in self._cold):
+            self._cold = {name: at for name, at in {**self._cold, **self._hot}.items() if name in present}
+            self._hot = {}
+            self._raw = msgspec.Raw(msgspec.json.encode(self._cold))
 
     def save(self) -> None:
-        """Write the offsets, without those of segments that are gone. Raises OSError."""
-        telemetry = self._blobs.root / "telemetry"
-        self.offsets = {name: offset for name, offset in self.offsets.items() if (telemetry / name).exists()}
-        self._blobs.put(self._name, msgspec.json.encode(self.offsets))
+        """Write the offsets. Raises OSError."""
+        self._sequence += 1
+        data = msgspec.json.encode(_File(self._sequence, self.scope, self._raw, self._hot))
+        for name in self._names:
+            self._blobs.put(name, data)
 
 
 def cursors(home: Path) -> list[Cursor]:
     """The cursors of all exporters that ever drained *home*."""
-    try:
-        names = sorted(path.name for path in (home / "state" / "cursors").iterdir())
-    except OSError:
-        return []
-    return [Cursor(home, name.removesuffix(".json")) for name in names if not name.startswith(".")]
+    names: set[str] = set()
+    for place in _PLACES:
+        with suppress(OSError):
+            names |= {path.stem for path in (home / place).iterdir() if path.suffix == ".json"}
+    return [Cursor(home, name) for name in sorted(names) if not name.startswith(".")]

@@ -96,7 +96,8 @@ class Journal:
     The lines of one process below *home*, for the app folder ``<app>_<ikey>``.
 
     *buffer_bytes* is what is kept in memory while the disk refuses; beyond it
-    lines are lost and counted in `lost`, by reason.
+    lines are lost and counted in `lost`, by reason. *written* is called after a
+    line, once a second at the most.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class Journal:
         keep_seconds: float = float("inf"),
         keep_bytes: float = float("inf"),
         clock: Callable[[], float] = time.time,
+        written: Callable[[], None] | None = None,
     ) -> None:
         self.home = home
         self.app = app
@@ -117,6 +119,7 @@ class Journal:
         self.keep_seconds = keep_seconds
         self.keep_bytes = keep_bytes
         self.clock = clock
+        self.written = written
         self.lost: Counter[str] = Counter()
         self.set_aside = 0
         self._writers: dict[str, Writer] = {}
@@ -178,6 +181,9 @@ class Journal:
         if self._sweep_due:
             self._sweep_due = False
             self.sweep(self.clock())
+        if self.written is not None:
+            with suppress(Exception):  # what waits for lines must not break the call that writes one
+                self.written()
 
     def _rotate(self, writer: Writer, line: bytes) -> None:
         segment, now = writer.segment, self.clock()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+from pathlib import Path
 
-from scoretrace import read
-from scoretrace.blobs import FolderBlobs
-from scoretrace.errors import PayloadChanged, PayloadNotFound
+from scoretrace import read, settings
+from scoretrace.blobs import AzureBlobs, FolderBlobs
+from scoretrace.connections import said
+from scoretrace.errors import MissingExtraError, PayloadChanged, PayloadNotFound
+from scoretrace.overflow import name_of
 
 
 def payload(item_id: str, *, source: str | os.PathLike[str] | None = None) -> bytes:
@@ -32,11 +35,7 @@ def payload(item_id: str, *, source: str | os.PathLike[str] | None = None) -> by
     address, sha256 = dimensions.get("payload_uri", ""), dimensions.get("payload_sha256", "")
     if not address or not sha256:
         raise PayloadNotFound(f"nothing of item {item_id} was diverted: its row in {type(item).__name__} is whole")
-    try:
-        with FolderBlobs(home).open(address) as file:
-            data = file.read()
-    except (OSError, ValueError) as error:
-        raise PayloadNotFound(f"the payload of item {item_id} is not at {address} in {home}: {error}") from error
+    data = _fetch(item_id, address, home)
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise PayloadChanged(
@@ -44,3 +43,21 @@ def payload(item_id: str, *, source: str | os.PathLike[str] | None = None) -> by
             f"its row says {sha256}"
         )
     return data
+
+
+def _fetch(item_id: str, address: str, home: Path) -> bytes:
+    """What lies at *address*: below *home* as long as it is kept there, and else in storage."""
+    try:
+        with FolderBlobs(home).open(name_of(address)) as file:
+            return file.read()
+    except (OSError, ValueError) as error:
+        given = settings.resolve()
+        if not given.storage or "://" not in address:
+            raise PayloadNotFound(f"the payload of item {item_id} is not at {address} in {home}: {error}") from error
+    try:
+        with AzureBlobs(given.storage, credential=given.credential).open(name_of(address)) as file:
+            return file.read()
+    except MissingExtraError:
+        raise
+    except Exception as error:  # azure-core, requests and credentials raise what they like
+        raise PayloadNotFound(f"the payload of item {item_id} cannot be had from {address}: {said(error)}") from error

@@ -14,7 +14,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from scoretrace.cursor import cursors
+from scoretrace.cursor import HELD, cursors
 from scoretrace.locks import try_lock
 
 
@@ -66,14 +66,14 @@ def _after(day: str) -> str:
 
 
 def _segments(home: Path, now: float) -> list[Kept]:
-    offsets = [cursor.offsets for cursor in cursors(home)]
+    known = cursors(home)
     in_use = _in_use(home)
     found = []
     for path in (home / "telemetry").glob("*/*/*/*/*.blob"):
         with suppress(OSError):
             status = path.stat()
             name = path.relative_to(home / "telemetry").as_posix()
-            delivered = all(known.get(name, 0) >= status.st_size for known in offsets)
+            delivered = all(cursor.at(name) >= status.st_size for cursor in known if cursor.covers(name))
             free = delivered and name not in in_use
             found.append(Kept(path, path.parts[-3], now - status.st_mtime, status.st_size, free, is_segment=True))
     return found
@@ -81,11 +81,12 @@ def _segments(home: Path, now: float) -> list[Kept]:
 
 def _payloads(home: Path, now: float) -> list[Kept]:
     found = []
+    held = any((home / HELD).glob("*/*"))  # rows that wait for their payload to be stored elsewhere
     for path in (home / "modeldata").glob("*/*/*/*/*/*/overflow/*/*/*/*.json"):
         with suppress(OSError):
             status = path.stat()
             day = "-".join(path.parts[-4:-1])
-            found.append(Kept(path, day, now - status.st_mtime, status.st_size, free=True, is_segment=False))
+            found.append(Kept(path, day, now - status.st_mtime, status.st_size, free=not held, is_segment=False))
     return found
 
 

@@ -11,17 +11,19 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from scoretrace.connections import Ingestion, ingestion, storage_url
 from scoretrace.errors import SettingsError
 
 SEGMENT_BYTES, BUFFER_BYTES = 64 * 1024**2, 4 * 1024**2
 NO_KEY = "00000000-0000-0000-0000-000000000000"
-_GUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+EXPORTERS = ("azure_monitor", "opentelemetry", "opencensus", "blob_export", "none")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg])?i?b?", re.IGNORECASE)
 _CLEAN = re.compile(r"[^\w.-]+")
 
@@ -30,7 +32,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What one `Telemetry` works with; made by `resolve`."""
 
     connection_string: str
-    i_key: str
+    ingestion: Ingestion | None
+    storage: str
+    credential: Any
+    exporter: tuple[str, ...]
     home: Path
     service: str
     instance: str
@@ -47,6 +52,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     segment_bytes: int
     buffer_bytes: int
     disabled: bool
+
+    def __repr__(self) -> str:
+        secret = {setting.name for setting in SETTINGS if setting.secret}
+        values = {name: getattr(self, name) for name in self.__struct_fields__}
+        shown = (f"{name}={'***' if value and name in secret else repr(value)}" for name, value in values.items())
+        return f"Settings({', '.join(shown)})"
+
+    @property
+    def i_key(self) -> str:
+        """The instrumentation key; zeros where there is no connection string."""
+        return self.ingestion.i_key if self.ingestion else NO_KEY
 
     @property
     def app_folder(self) -> str:
@@ -80,31 +96,6 @@ def path_part(text: str) -> str:
     """
     part = _CLEAN.sub("_", text.strip())[:128]
     return part if part.strip(".") else "default"
-
-
-def instrumentation_key(connection_string: str) -> str:
-    """
-    The key in a connection string (``InstrumentationKey=<guid>;IngestionEndpoint=...``), or in a bare GUID.
-
-    >>> instrumentation_key(" instrumentationkey=12345678-1234-1234-1234-123456789ABC ; X=y;")
-    '12345678-1234-1234-1234-123456789abc'
-
-    Raises:
-        SettingsError: there is no such key. The message never repeats the string.
-    """
-    text = connection_string.strip()
-    if _GUID.fullmatch(text):
-        return text.lower()
-    fields = {
-        name.strip().lower(): value.strip() for name, _, value in (pair.partition("=") for pair in text.split(";"))
-    }
-    key = fields.get("instrumentationkey", "")
-    way_out = "copy the whole connection string from the Overview page of the Application Insights resource"
-    if not key:
-        raise SettingsError(f"connection_string has no InstrumentationKey: {way_out}")
-    if not _GUID.fullmatch(key):
-        raise SettingsError(f"connection_string has an InstrumentationKey that is not a GUID: {way_out}")
-    return key.lower()
 
 
 def _boolean(value: Any) -> bool:
@@ -179,6 +170,31 @@ def _text(value: Any) -> str:
     return value.strip().encode("utf-8", "backslashreplace").decode()
 
 
+def _exporters(value: Any) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.lower() for name in _names(value))) or ("none",)
+    unknown = set(names) - set(EXPORTERS)
+    if unknown:
+        raise ValueError(f"must be of {', '.join(EXPORTERS)}")
+    if len(set(names) & set(EXPORTERS[:3])) > 1:
+        raise ValueError(f"must name one of {', '.join(EXPORTERS[:3])}: all of them deliver to the same place")
+    if "opencensus" in names and sys.version_info >= (3, 13):
+        raise ValueError("cannot be opencensus on Python 3.13 and newer, where it does not work: use azure_monitor")
+    return tuple(name for name in names if name != "none")
+
+
+def _credential(value: Any) -> Any:
+    if not isinstance(value, str):
+        if not hasattr(value, "get_token"):
+            raise ValueError('must have get_token, as those of azure-identity do, or be "default"')
+        return value
+    text = _text(value)
+    # What Azure's own agents write into their variable: Authorization=AAD;ClientId=<id>.
+    fields = dict(pair.split("=", 1) for pair in text.split(";") if "=" in pair)
+    if text.lower() in {"", "default"} or fields.get("Authorization", "").upper() == "AAD":
+        return text
+    raise ValueError('must be "default", Authorization=AAD, or an object with get_token')
+
+
 SETTINGS = (
     Setting(
         "connection_string",
@@ -186,6 +202,29 @@ SETTINGS = (
         "",
         _text,
         "of the Application Insights resource; its key names the telemetry folder",
+        secret=True,
+    ),
+    Setting(
+        "exporter",
+        ("SCORETRACE_EXPORTER",),
+        ("azure_monitor",),
+        _exporters,
+        "what delivers: azure_monitor, opentelemetry or opencensus (with a connection string); blob_export; none",
+    ),
+    Setting(
+        "storage",
+        ("AZURE_STORAGE_CONNECTION_STRING",),
+        "",
+        _text,
+        "the account for payloads and blob_export: a connection string, a URL, or a URL with a SAS",
+        secret=True,
+    ),
+    Setting(
+        "credential",
+        ("APPLICATIONINSIGHTS_AUTHENTICATION_STRING",),
+        "",
+        _credential,
+        'signs in to both: "default" for DefaultAzureCredential, or an object with get_token',
         secret=True,
     ),
     Setting("home", ("SCORETRACE_HOME",), ".scoretrace", _folder, "the folder that holds everything"),
@@ -252,12 +291,25 @@ def resolve(given: Mapping[str, Any] | None = None, environment: Mapping[str, st
         try:
             values[setting.name] = setting.read(value)
         except (TypeError, ValueError) as error:
-            shown = "" if setting.secret else f" is {value!r:.80}:"
+            shown = ":" if setting.secret else f" is {value!r:.80}:"
             raise SettingsError(f"{origin}{shown} it {error} ({setting.help})") from None
     if not values["instance"]:
         values["instance"] = os.uname().nodename if hasattr(os, "uname") else environment.get("COMPUTERNAME", "")
     text = values["connection_string"]
-    return Settings(i_key=instrumentation_key(text) if text else NO_KEY, **values)
+    values["ingestion"] = ingestion(text) if text else None
+    _agree(values)
+    return Settings(**values)
+
+
+def _agree(values: Mapping[str, Any]) -> None:
+    """What settings want of each other."""
+    if values["storage"]:
+        storage_url(values["storage"])
+    elif "blob_export" in values["exporter"]:
+        raise SettingsError("exporter has blob_export, which needs storage: the account to copy to")
+    for name in ("opentelemetry", "opencensus"):
+        if name in values["exporter"] and not values["connection_string"]:
+            raise SettingsError(f"exporter is {name}, which needs connection_string: where to send to")
 
 
 def _find(setting: Setting, given: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[Any, str]:

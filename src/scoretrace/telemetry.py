@@ -14,15 +14,14 @@ import os
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from threading import RLock
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import msgspec
 
 from scoretrace import forks, ticks
-from scoretrace.blobs import FolderBlobs
 from scoretrace.capture import prints, records, requests, uncaught
 from scoretrace.capture.handler import RecordHandler
 from scoretrace.capture.operation import OPERATION
@@ -30,12 +29,17 @@ from scoretrace.capture.outlet import Lane
 from scoretrace.capture.requests import RequestContext
 from scoretrace.capture.thrown import exception_item
 from scoretrace.capture.values import as_json, as_text, clean
+from scoretrace.errors import MissingExtraError
 from scoretrace.formats import continuous_export
-from scoretrace.guard import guard
 from scoretrace.item import Ids, Item, Trace
 from scoretrace.journal import Journal
+from scoretrace.limits import guard
+from scoretrace.overflow import Overflow, overflow_of
 from scoretrace.schema import BY_KIND
 from scoretrace.settings import Settings, resolve, use_home
+
+if TYPE_CHECKING:
+    from scoretrace.exporters.worker import Worker
 
 Run = TypeVar("Run", bound=Callable[..., Any])
 
@@ -51,7 +55,8 @@ class Telemetry:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.blobs = FolderBlobs(settings.home)
+        self.overflow = overflow_of(settings)
+        self._worker = _worker(settings, self.overflow, self._write_out)
         self.journal = Journal(
             settings.home,
             settings.app_folder,
@@ -59,6 +64,7 @@ class Telemetry:
             buffer_bytes=settings.buffer_bytes,
             keep_seconds=settings.keep_days * 86_400,
             keep_bytes=settings.keep_bytes,
+            written=self._worker.wake if self._worker is not None else None,
         )
         self._ids = Ids()
         self._undo: list[Callable[[], None]] = []
@@ -71,6 +77,8 @@ class Telemetry:
         if not settings.disabled:
             self.journal.recover()
             self.journal.sweep(time.time())
+            if self._worker is not None:
+                self._worker.start()
         atexit.register(self._at_exit)
 
     def after_fork(self) -> None:
@@ -141,9 +149,11 @@ class Telemetry:
 
     def flush(self, timeout: float = 5.0) -> bool:
         """
-        Write what waits: unfinished lines of a stream, and what the disk refused. Says whether nothing waits any more.
+        Write what waits in memory, and deliver what waits on disk; says whether nothing waits any more.
 
-        *timeout* is in seconds. Only a disk that refuses makes it wait.
+        *timeout* is in seconds. What could not be delivered in that time stays
+        on disk, and is delivered later. Nothing is there to deliver without a
+        connection string, or with exporter="none".
         """
         prints.finish()
         end = time.monotonic() + timeout
@@ -151,7 +161,7 @@ class Telemetry:
             if time.monotonic() >= end:
                 return False
             time.sleep(min(0.05, timeout))
-        return True
+        return self._worker is None or self._worker.flush(end - time.monotonic())
 
     def exception(self, error: BaseException, *, severity_level: int = 3) -> None:
         """Record *error*, with its chain, as a row of its own. Never raises."""
@@ -171,12 +181,18 @@ class Telemetry:
         self._undo.append(records.tap(handler))
         self._undo.append(uncaught.install(lambda error: self.exception(error, severity_level=4)))
 
-    def shutdown(self) -> None:
-        """Undo what was installed, write what waits, and close the files. Calling it again does nothing."""
+    def shutdown(self, timeout: float = 5.0) -> None:
+        """
+        Undo what was installed, deliver what waits for *timeout* seconds at most, and close the files.
+
+        Calling it again does nothing.
+        """
         global _current  # noqa: PLW0603 - the current telemetry is the process's
         if not self._open:
             return
         self._open = False
+        if self._worker is not None:
+            self._worker.stop(timeout)
         self._at_exit()
         atexit.unregister(self._at_exit)
         while self._undo:
@@ -194,9 +210,13 @@ class Telemetry:
                 if before is not None:
                     telemetry_for(before.settings)
 
+    def _write_out(self) -> None:
+        prints.finish()
+        self.journal.flush()
+
     def _at_exit(self) -> None:
         # What is installed stays: a later exit handler may still log, and the journal opens again for it.
-        self.flush(timeout=0)
+        self._write_out()
         self.journal.close()
 
     def stats(self) -> dict[str, Any]:
@@ -207,13 +227,17 @@ class Telemetry:
         in blob storage), how many are ``buffered`` in memory because the disk
         refuses, how many were ``lost`` by reason, ``not_diverted`` where the
         payload could not be stored and the row was kept whole, and
-        ``set_aside``: torn lines that earlier processes left.
+        ``set_aside``: torn lines that earlier processes left. ``delivered`` is
+        what this process sent, for other processes too, and ``undelivered``
+        what it gave up, by reason: refused by the service, expired, unreadable.
+        Both are still on disk.
         """
         made = self._ids.next() - self._first - self._skipped
         self._skipped += 1
         lost = dict(self.journal.lost)
         if self._counts["error"]:
             lost["error"] = self._counts["error"]
+        delivered, undelivered = (0, {}) if self._worker is None else self._worker.stats()
         return {
             "items": made,
             "diverted": self._counts["diverted"],
@@ -221,6 +245,8 @@ class Telemetry:
             "buffered": self.journal.buffered,
             "set_aside": self.journal.set_aside,
             "lost": lost,
+            "delivered": delivered,
+            "undelivered": undelivered,
         }
 
     def __enter__(self) -> Telemetry:  # noqa: PYI034 - Self is newer than Python 3.10
@@ -250,17 +276,32 @@ class Telemetry:
         return msgspec.structs.replace(item, **context)
 
     def _divert(self, sha256: str, data: bytes) -> str:
-        day = time.strftime("%Y/%m/%d", time.gmtime())
-        name = f"modeldata/{self.settings.model_folder}/overflow/{day}/{sha256}.json"
-        self.blobs.put(name, data)
+        address = self.overflow.put(sha256, data)
         self._counts["diverted"] += 1
-        return name
+        return address
 
     def _count(self, what: str, message: str) -> None:
         self._counts[what] += 1
         if self._counts[what] == 1:
             with contextlib.suppress(Exception):
                 _log.warning("%s (further ones are only counted)", message)
+
+
+def _worker(settings: Settings, overflow: Overflow, first: Callable[[], None]) -> Worker | None:
+    """What delivers, where there is somewhere to deliver to; most of it is not imported elsewhere."""
+    if settings.disabled or not settings.exporter or not (settings.ingestion or "blob_export" in settings.exporter):
+        return None
+    from scoretrace.exporters import routes
+    from scoretrace.exporters.worker import Worker
+
+    try:
+        return Worker(routes.drains(settings, overflow, gentle=True), first=first)
+    except MissingExtraError as error:
+        if settings.exporter != ("azure_monitor",):
+            raise
+        # The default, perhaps only because the environment has a connection string: a script that logs must still run.
+        _log.warning("telemetry stays on disk in %s: %s", settings.home, error)
+        return None
 
 
 _lock = RLock()
@@ -320,6 +361,8 @@ def configure(
     *,
     connection_string: str | None = None,
     home: str | os.PathLike[str] | None = None,
+    storage: str | None = None,
+    exporter: str | Iterable[str] | None = None,
     service: str | None = None,
     model: str | None = None,
     level: int | str | None = None,
@@ -338,12 +381,20 @@ def configure(
     Calling it again with the same settings returns the same telemetry; with
     others, it shuts down the one before.
 
+    With a *connection_string* a thread delivers the journal to Application
+    Insights, and what was not sent when the process ends goes out with the next
+    start. *exporter* says how ("none" leaves it to `scoretrace export`), and
+    *storage* is the account that payloads go to.
+
     Raises:
         SettingsError: a setting is unknown or cannot work.
+        MissingExtraError: what the exporter or the storage needs is not installed.
     """
     given = {
         "connection_string": connection_string,
         "home": home,
+        "storage": storage,
+        "exporter": exporter,
         "service": service,
         "model": model,
         "level": level,

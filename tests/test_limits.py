@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scoretrace.formats import breeze, continuous_export
-from scoretrace.guard import FIELD_LIMITS, LIMIT, NAME_LIMIT, VALUE_LIMIT, guard
 from scoretrace.item import ExceptionItem, Frame, Thrown, Trace, summarize
+from scoretrace.limits import FIELD_LIMITS, LIMIT, NAME_LIMIT, VALUE_LIMIT, guard
 from scoretrace.standin import cut, units
 from strategies import items, text
 

@@ -1,0 +1,1 @@
+"""What drains the journal: the delivery loop, and the ways it can take."""

@@ -1,0 +1,251 @@
+"""
+The delivery loop: what all ways of draining a journal have in common.
+
+One process of a home drains it for a destination at a time, under a lock that
+ends with it; when it dies another goes on from the cursor, also with what dead
+processes left. What cannot be delivered now waits where it is, on disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from threading import Condition
+
+from scoretrace.connections import said
+from scoretrace.cursor import Cursor
+from scoretrace.exporters import segments
+from scoretrace.exporters.segments import Segment
+from scoretrace.locks import try_lock
+
+FULL_SECONDS = 30.0  # between looks at all segments; in between, only the newest hours are looked at
+WAIT_SECONDS, WAIT_SECONDS_MOST = 0.5, 60.0  # before the first and the later attempts after a failure
+STANDBY_SECONDS = 1.0  # between attempts to take over from another process
+_SLICE_SECONDS = 0.000_25  # at most, between two moments at which another thread may have the interpreter
+
+_log = logging.getLogger("scoretrace")
+
+
+class Blocked(Exception):  # noqa: N818 - raised to stop a pass, never seen outside
+    """Nothing more can be delivered now; *retry_after* is in seconds, where the other side named it."""
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+class PartlyBlocked(Blocked):
+    """Some items are to be sent again, while others are accepted."""
+
+
+class Drain:
+    """
+    Drains the journal of *home* to one destination: subclasses say how in `_pass`.
+
+    *name* is the cursor's and the lock's, *scope* the instrumentation key
+    (without dashes) of the telemetry folders that are meant, all if it is empty.
+    With *gentle* the drain leaves the interpreter to other threads every
+    quarter of a millisecond, for as long as it had it.
+    """
+
+    def __init__(self, home: Path, name: str, *, scope: str = "", gentle: bool = False) -> None:
+        self.home = home
+        self.name = name
+        self.scope = scope
+        self.gentle = gentle
+        self.counts: Counter[str] = Counter()
+        self._lock_fd = -1
+        self._begin()
+
+    def _begin(self) -> None:
+        self.cursor = Cursor(self.home, self.name, self.scope)
+        self.progress = Condition()
+        self.deadline = float("inf")  # of the time.monotonic() clock: a drain in progress stops there
+        self._full_at = float("-inf")
+        self._not_before = float("-inf")
+        self._failures = 0
+        self._asked_to_wait = False
+        self._slice_start = time.perf_counter()
+        self._read: dict[str, int] = {}
+        self._torn: dict[str, int] = {}  # the sizes of segments that end in a part of a line, which nobody waits for
+
+    def after_fork(self) -> None:
+        """Leave the lock to the parent, and begin anew."""
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+        self.counts.clear()
+        self._begin()
+
+    # Who drains.
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that drains."""
+        return self._lock_fd >= 0
+
+    def lead(self) -> bool:
+        """Be the process that drains, if no other is. Raises OSError where the home cannot be written."""
+        if self.leads:
+            return True
+        folder = self.home / "state" / "exporters"
+        folder.mkdir(parents=True, exist_ok=True)
+        fd = os.open(folder / f"{self.name}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        if not try_lock(fd):
+            os.close(fd)
+            return False
+        self._lock_fd = fd
+        self.cursor = Cursor(self.home, self.name, self.scope)
+        self.cursor.save()  # from here on retention keeps what is not delivered
+        self._read.clear()
+        self._full_at = float("-inf")
+        self._lead()
+        return True
+
+    def _lead(self) -> None:
+        """What a subclass does when it begins to lead."""
+
+    def release(self) -> None:
+        """Let another process drain."""
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+    # Draining.
+
+    def drain(self) -> float | None:
+        """
+        Deliver all that waits, until `deadline`; never raises.
+
+        Returns ``None`` when nothing waits any more, and else in how many
+        seconds it is worth trying again.
+        """
+        while True:
+            left = self._not_before - time.monotonic()
+            if left > 0:
+                return left
+            try:
+                if not self._pass():
+                    return None
+                self._recovered()
+                if time.monotonic() >= self.deadline:
+                    return 0.0
+            except Blocked as blocked:
+                self._failed(str(blocked), blocked.retry_after)
+            except OSError as error:  # a full disk, where the cursor is to be saved
+                self._failed(said(error), None)
+            except Exception as error:  # noqa: BLE001 - the thread that delivers must go on
+                _log.debug("the delivery of %s stumbled", self.name, exc_info=True)
+                self._failed(said(error), None)
+            if self._failures:
+                return max(self._not_before - time.monotonic(), 0.0)
+
+    def _pass(self) -> bool:
+        """
+        Deliver what waits now; says whether there was anything.
+
+        Raises Blocked.
+        """
+        raise NotImplementedError
+
+    def _failed(self, reason: str, retry_after: float | None) -> None:
+        self._failures += 1
+        self.counts["failures"] += 1
+        wait = min(WAIT_SECONDS * 2.0 ** min(self._failures - 1, 16), WAIT_SECONDS_MOST)
+        self._asked_to_wait = retry_after is not None
+        # Not all of a fleet at the same moment.
+        self._not_before = time.monotonic() + (wait * random.uniform(0.5, 1.0) if retry_after is None else retry_after)  # noqa: S311
+        if self._failures == 1:
+            self.say(f"telemetry waits on disk in {self.home}, {self.name} cannot deliver it: {reason}")
+        with self.progress:
+            self.progress.notify_all()
+
+    def _recovered(self) -> None:
+        if self._failures:
+            self._failures = 0
+            self.say(f"{self.name} delivers again")
+        with self.progress:
+            self.progress.notify_all()
+
+    def hurry(self) -> None:
+        """Do not wait for the next attempt, unless the other side asked for it."""
+        if not self._asked_to_wait:
+            self._not_before = float("-inf")
+
+    @property
+    def failures(self) -> int:
+        """How many attempts failed since the last that did not."""
+        return self._failures
+
+    def say(self, message: str) -> None:
+        """Say aloud what became of telemetry; never raises."""
+        with suppress(Exception):
+            _log.warning("%s", message)
+
+    # What is there to drain.
+
+    def waiting(self) -> list[Segment]:
+        """The segments that hold something that is not settled, as the cursor on disk says; whoever drains."""
+        cursor = self.cursor if self.leads else Cursor(self.home, self.name, self.scope)
+        found = [*segments.held(self.home, self.name), *self._find(recent=False)]
+        return [segment for segment in found if cursor.at(segment.name) < segment.size]
+
+    def is_settled(self, wanted: list[Segment]) -> bool:
+        """Whether all of *wanted*, up to the sizes they had, is settled."""
+        cursor = self.cursor if self.leads else Cursor(self.home, self.name, self.scope)
+        settled = all(
+            cursor.at(segment.name) >= segment.size or self._torn.get(segment.name, 0) >= segment.size
+            for segment in wanted
+            if segment.path.exists()
+        )
+        return settled and not segments.held(self.home, self.name)
+
+    def _find(self, *, recent: bool) -> list[Segment]:
+        cursor = self.cursor
+        return segments.find(self.home, cursor.covers, recent=recent)
+
+    def _unread(self) -> list[Segment]:
+        """The segments that have more than was read, oldest first."""
+        now = time.monotonic()
+        recent = now < self._full_at
+        found = self._find(recent=recent)
+        if not recent:
+            self._full_at = now + FULL_SECONDS
+            present = {segment.name for segment in (*found, *segments.held(self.home, self.name))}
+            self.cursor.settle(present)
+            self._read = {name: at for name, at in self._read.items() if name in present}
+        return [
+            segment
+            for segment in found
+            if self._read_to(segment) < segment.size and self._torn.get(segment.name) != segment.size
+        ]
+
+    def _read_to(self, segment: Segment) -> int:
+        return self._read.get(segment.name) or self.cursor.at(segment.name)
+
+    def look_everywhere(self) -> None:
+        """Have the next look go through all segments."""
+        self._full_at = float("-inf")
+
+    def _lines(self, segment: Segment) -> Iterator[tuple[int, bytes]]:
+        """What was not read yet of *segment*; it counts as read when `_read` says so."""
+        read = self._read_to(segment)
+        for end, line in segments.lines(segment.path, read):
+            read = end
+            yield end, line
+            if self.gentle:
+                self._yield_interpreter()
+        if read < segment.size:
+            self._torn[segment.name] = segment.size
+
+    def _yield_interpreter(self) -> None:
+        taken = time.perf_counter() - self._slice_start
+        if taken > _SLICE_SECONDS:
+            time.sleep(min(taken, 0.005))
+            self._slice_start = time.perf_counter()

@@ -1,0 +1,91 @@
+"""From settings to what drains a home: which exporters, with which cursor, through which pipeline."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+from collections.abc import Callable
+from functools import partial
+
+import scoretrace
+from scoretrace.blobs import AzureBlobs
+from scoretrace.connections import Ingestion, credential
+from scoretrace.errors import MissingExtraError
+from scoretrace.exporters.blob_export import BlobDrain
+from scoretrace.exporters.drain import Drain
+from scoretrace.exporters.items import ItemDrain, Send
+from scoretrace.limits import guard
+from scoretrace.overflow import Overflow
+from scoretrace.settings import Settings
+
+SDK_VERSION = f"py{platform.python_version()}:scoretrace{scoretrace.__version__}"
+
+# What each needs: a package to look for, and the extra that brings it.
+_NEEDS = {
+    "azure_monitor": ("azure.core", "azure"),
+    "opentelemetry": ("azure.monitor.opentelemetry.exporter", "opentelemetry"),
+    "opencensus": ("opencensus.ext.azure", "opencensus"),
+    "blob_export": ("azure.storage.blob", "azure"),
+}
+
+
+def drains(settings: Settings, payloads: Overflow, *, gentle: bool) -> list[Drain]:
+    """
+    What *settings* want drained, and how; nothing where they name no place to deliver to.
+
+    Raises:
+        MissingExtraError: what an exporter needs is not installed.
+    """
+    found: list[Drain] = []
+    for name in settings.exporter:
+        if name != "blob_export" and settings.ingestion is None:
+            continue
+        _need(name)
+        if settings.storage:
+            _need("blob_export", "storage")
+        if name == "blob_export":
+            connect = partial(AzureBlobs, settings.storage, credential=settings.credential)
+            found.append(BlobDrain(settings.home, name, connect=connect, payloads=payloads, gentle=gentle))
+        elif settings.ingestion is not None:
+            scope = settings.i_key.replace("-", "")
+            found.append(
+                ItemDrain(
+                    settings.home,
+                    f"azure_monitor_{scope}",  # one cursor for all three: they deliver to the same place
+                    i_key=settings.i_key,
+                    connect=_way(name, settings, settings.ingestion),
+                    fit=lambda item: guard(item, payloads.put),
+                    sdk_version=SDK_VERSION,
+                    payloads=payloads,
+                    gentle=gentle,
+                )
+            )
+    return found
+
+
+def _way(name: str, settings: Settings, target: Ingestion) -> Callable[[], Send]:
+    def connect() -> Send:
+        token = credential(settings.credential)
+        if name == "opentelemetry":
+            from scoretrace.exporters import opentelemetry
+
+            return opentelemetry.connect(settings.connection_string, target.endpoint, credential=token)
+        if name == "opencensus":
+            from scoretrace.exporters import opencensus
+
+            return opencensus.connect(target, credential=token)
+        from scoretrace.exporters import azure_monitor
+
+        return azure_monitor.connect(target.endpoint, credential=token, audience=target.audience)
+
+    return connect
+
+
+def _need(name: str, what: str = "") -> None:
+    package, extra = _NEEDS[name]
+    try:
+        there = importlib.util.find_spec(package) is not None
+    except ImportError:
+        there = False
+    if not there:
+        raise MissingExtraError(what or f"the exporter {name}", extra)

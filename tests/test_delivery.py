@@ -1,0 +1,436 @@
+"""Delivery: what was logged arrives, whatever the endpoint answers."""
+
+import json
+import logging
+import os
+import sys
+import time
+
+import pytest
+
+import scoretrace
+from ingestion import KEY, Endpoint, accepted, partly
+from scoretrace.cursor import Cursor
+from scoretrace.exporters.items import BATCH_BYTES, BATCH_ITEMS
+
+SCOPE = KEY.replace("-", "")
+OURS = "azure_monitor"
+ALL = [OURS, "opentelemetry"]
+if sys.version_info < (3, 13):
+    ALL.append("opencensus")
+
+log = logging.getLogger("score")
+
+
+@pytest.fixture
+def start(home, endpoint):
+    """Configure with the loopback endpoint."""
+    started = []
+
+    def begin(exporter=OURS, **more):
+        more = {"connection_string": endpoint.connection_string, "capture_print": False, **more}
+        started.append(scoretrace.configure(home=home, service="svc", exporter=exporter, **more))
+        return started[-1]
+
+    yield begin
+    for telemetry in started:
+        telemetry.shutdown(timeout=1)
+
+
+def burst(count, start=0):
+    for number in range(start, start + count):
+        log.info("%d", number)
+
+
+def quarantined(home):
+    return [
+        json.loads(line)
+        for path in sorted((home / "state" / "quarantine").glob("*.ndjson"))
+        for line in path.read_text().splitlines()
+    ]
+
+
+@pytest.mark.parametrize("exporter", ALL)
+def test_everything_logged_arrives_once(start, endpoint, exporter):
+    """Through each of the exporters, in order, with the key of the resource."""
+    telemetry = start(exporter)
+    burst(2_500)
+
+    assert telemetry.flush(30)
+    assert endpoint.messages() == [str(number) for number in range(2_500)]
+    assert len(set(endpoint.ids())) == 2_500
+    assert {envelope["iKey"] for envelope in endpoint.envelopes} == {KEY}
+    assert telemetry.stats()["delivered"] == 2_500
+
+
+@pytest.mark.parametrize("exporter", ALL)
+def test_every_kind_arrives_as_what_it_is(start, endpoint, exporter):
+    """A trace, an exception and a request, in one operation."""
+    telemetry = start(exporter)
+    with scoretrace.request_context("score"):
+        log.info("inside", extra={"model": "ridge"})
+        try:
+            raise ValueError("no")
+        except ValueError:
+            log.exception("failed")
+
+    assert telemetry.flush(30)
+    found = {envelope["data"]["baseType"]: envelope for envelope in endpoint.envelopes}
+    assert set(found) == {"MessageData", "ExceptionData", "RequestData"}
+    assert found["ExceptionData"]["data"]["baseData"]["exceptions"][0]["typeName"] == "ValueError"
+    assert found["MessageData"]["data"]["baseData"]["properties"]["model"] == "ridge"
+    assert len({envelope["tags"]["ai.operation.id"] for envelope in endpoint.envelopes}) == 1
+
+
+def test_no_operation_is_made_up(start, endpoint):
+    """A zero id would join every uncorrelated row into one operation."""
+    telemetry = start()
+    log.info("alone")
+
+    assert telemetry.flush(30)
+    (envelope,) = endpoint.envelopes
+    assert not [tag for tag in envelope["tags"] if tag.startswith("ai.operation")]
+    assert envelope["tags"]["ai.internal.sdkVersion"].endswith(f":scoretrace{scoretrace.__version__}")
+
+
+def test_batches_are_bounded_and_compressed(start, endpoint):
+    """At most 1 MB and 1,000 items each."""
+    telemetry = start()
+    burst(1_500)
+    for _ in range(60):
+        log.info("x" * 30_000)
+
+    assert telemetry.flush(30)
+    assert max(len(batch) for batch in endpoint.batches) <= BATCH_ITEMS
+    assert max(size for _, _, size in endpoint.requests) <= BATCH_BYTES
+    assert {headers["Content-Encoding"] for _, headers, _ in endpoint.requests} == {"gzip"}
+    assert len(endpoint.envelopes) == 1_560
+
+
+@pytest.mark.parametrize("exporter", ALL)
+@pytest.mark.parametrize(
+    "answer",
+    [0, 402, 408, 429, 439, 500, 503, (429, {"Retry-After": "1"}, {}), 401, 403],
+    ids=lambda answer: str(answer if isinstance(answer, int) else "retry-after"),
+)
+def test_what_is_not_taken_is_sent_again(start, endpoint, caplog, exporter, answer):
+    """It waits on disk, is said aloud once, and goes out later, each item once."""
+    endpoint.answers = [answer, answer]
+    telemetry = start(exporter)
+    burst(20)
+
+    assert telemetry.flush(30)
+    assert sorted(map(int, endpoint.messages())) == list(range(20))
+    assert len(set(endpoint.ids())) == 20
+    said = [record.getMessage() for record in caplog.records if record.name == "scoretrace"]
+    assert sum("telemetry waits on disk" in message for message in said) == 1
+    assert KEY not in "".join(said)
+
+
+def test_retry_after_is_honoured(start, endpoint):
+    """No request goes out before the time that the service named."""
+    endpoint.answers = [(503, {"Retry-After": "1"}, {})]
+    telemetry = start()
+    burst(1)
+
+    assert not telemetry.flush(0.6)
+    assert len(endpoint.batches) == 1
+    assert telemetry.flush(30)
+    assert len(endpoint.batches) == 2
+
+
+@pytest.mark.parametrize("exporter", ALL)
+def test_a_part_that_is_accepted_is_not_sent_again(start, home, endpoint, exporter):
+    """A 206 is read item by item: accepted, refused for good, or to be sent again."""
+    endpoint.answers = [
+        lambda batch: partly(len(batch), [(1, 400, "no good"), (2, 429, "slower"), (3, 500, "oops")]),
+    ]
+    telemetry = start(exporter)
+    burst(6)
+
+    assert telemetry.flush(30)
+    assert sorted(map(int, endpoint.messages())) == [0, 2, 3, 4, 5]
+    (record,) = quarantined(home)
+    assert (record["status"], record["message"]) == (400, "no good")
+    assert json.loads(record["line"])["message"][0]["raw"] == "1"
+    assert telemetry.stats()["undelivered"] == {"refused": 1}
+
+
+@pytest.mark.parametrize("exporter", ALL)
+def test_a_batch_that_is_too_large_is_halved(start, home, endpoint, exporter):
+    """Down to a single item, which is set aside if it alone is too large."""
+
+    def answer(batch):
+        if any(envelope["data"]["baseData"]["message"] == "7" for envelope in batch) or len(batch) > 4:
+            return (413, {}, {})
+        return accepted(len(batch))
+
+    endpoint.answers = [answer] * 200
+    telemetry = start(exporter)
+    burst(50)
+
+    assert telemetry.flush(30)
+    assert sorted(map(int, endpoint.messages())) == [number for number in range(50) if number != 7]
+    assert [record["status"] for record in quarantined(home)] == [413]
+
+
+@pytest.mark.parametrize("exporter", ALL)
+def test_one_bad_item_does_not_spoil_its_batch(start, home, endpoint, exporter):
+    """A 400 that does not say which item is meant is narrowed down."""
+
+    def answer(batch):
+        bad = any(envelope["data"]["baseData"]["message"] == "13" for envelope in batch)
+        return (400, {}, {"errors": []}) if bad else accepted(len(batch))
+
+    endpoint.answers = [answer] * 200
+    telemetry = start(exporter)
+    burst(20)
+
+    assert telemetry.flush(30)
+    assert sorted(map(int, endpoint.messages())) == [number for number in range(20) if number != 13]
+    assert len(quarantined(home)) == 1
+
+
+def test_an_item_that_the_service_stumbles_over_does_not_stop_the_others(start, endpoint):
+    """It is put off after a few attempts, and is delivered when the service takes it."""
+
+    def answer(batch):
+        places = [i for i, envelope in enumerate(batch) if envelope["data"]["baseData"]["message"] == "3"]
+        return partly(len(batch), [(i, 500, "oops") for i in places])
+
+    endpoint.always = answer
+    start()
+    burst(5)
+    assert endpoint.wait_for(4) == 4
+    burst(5, start=100)
+    assert endpoint.wait_for(9) == 9
+    endpoint.always = None
+
+    assert endpoint.wait_for(10) == 10
+    assert sorted(map(int, endpoint.messages())) == [0, 1, 2, 3, 4, 100, 101, 102, 103, 104]
+
+
+@pytest.mark.parametrize("refusal", [415, 400])
+def test_an_endpoint_that_takes_no_gzip_gets_plain(start, endpoint, refusal):
+    """It is asked once, and not again."""
+
+    def answer(batch):
+        compressed = endpoint.requests[-1][1].get("Content-Encoding") == "gzip"
+        return (refusal, {}, {}) if compressed else accepted(len(batch))
+
+    endpoint.always = answer
+    telemetry = start()
+    burst(1_500)
+
+    assert telemetry.flush(30)
+    assert len(endpoint.envelopes) == 1_500
+    assert sum(headers.get("Content-Encoding") == "gzip" for _, headers, _ in endpoint.requests) == 1
+
+
+@pytest.mark.parametrize("exporter", ALL)
+@pytest.mark.parametrize("status", [307, 308])
+def test_a_redirect_on_the_same_host_is_followed_and_kept(start, endpoint, exporter, status):
+    """The second batch goes to the new place at once."""
+    other = Endpoint()
+    try:
+        endpoint.always = (status, {"Location": f"{other.url}/v2.1/track"}, {})
+        telemetry = start(exporter)
+        burst(1_200)
+
+        assert telemetry.flush(30)
+        assert len(other.envelopes) == 1_200
+        assert len(endpoint.batches) == 1
+    finally:
+        other.close()
+
+
+@pytest.mark.parametrize("exporter", [OURS, "opentelemetry"])
+@pytest.mark.parametrize(
+    "location", ["http://169.254.169.254/v2.1/track", "https://evil.example/", "/loop", "http://[broken"]
+)
+def test_a_redirect_elsewhere_is_not_followed(start, endpoint, caplog, exporter, location):
+    """Telemetry does not go where a header points; it waits."""
+    endpoint.answers = [(307, {"Location": location}, {})] * 15
+    telemetry = start(exporter)
+    burst(1)
+    telemetry.flush(0.3)
+
+    assert endpoint.envelopes == []
+    endpoint.answers = []
+    assert telemetry.flush(30)
+    assert endpoint.messages() == ["0"]
+
+
+def test_what_is_older_than_48_hours_is_counted_and_kept(start, home, endpoint, caplog):
+    """The service would refuse it."""
+    telemetry = start(exporter="none")
+    old = logging.makeLogRecord({"name": "score", "msg": "old", "created": time.time() - 49 * 3_600, "levelno": 20})
+    log.handle(old)
+    log.info("new")
+    telemetry.shutdown()
+    telemetry = start()
+
+    assert telemetry.flush(30)
+    assert endpoint.messages() == ["new"]
+    assert telemetry.stats()["undelivered"] == {"expired": 1}
+    assert "expired" in caplog.text
+    assert len(scoretrace.query("traces", source=home)) == 2
+
+
+def test_a_line_that_cannot_be_read_is_set_aside(start, home, endpoint):
+    """It stops nothing, and is counted."""
+    telemetry = start(exporter="none")
+    burst(1)
+    telemetry.shutdown()
+    (segment,) = home.glob("telemetry/*/Messages/*/*/*.blob")
+    with segment.open("ab") as file:
+        file.write(b'{"message": 7}\nnonsense\n')
+    telemetry = start()
+    burst(1, start=1)
+
+    assert telemetry.flush(30)
+    assert sorted(endpoint.messages()) == ["0", "1"]
+    assert telemetry.stats()["undelivered"] == {"unreadable": 2}
+    assert [record["line"] for record in quarantined(home)] == ['{"message": 7}', "nonsense"]
+
+
+def test_nothing_is_delivered_twice_after_a_restart(start, endpoint):
+    """The cursor says how far the last process came."""
+    for number in range(3):
+        telemetry = start()
+        burst(10, start=number * 10)
+        assert telemetry.flush(30)
+        telemetry.shutdown()
+
+    assert sorted(map(int, endpoint.messages())) == list(range(30))
+
+
+def test_exporters_to_the_same_place_share_a_cursor(start, endpoint):
+    """Changing the exporter delivers nothing again."""
+    for exporter in ALL:
+        telemetry = start(exporter)
+        burst(10)
+        assert telemetry.flush(30)
+        telemetry.shutdown()
+
+    assert len(endpoint.envelopes) == 10 * len(ALL)
+
+
+@pytest.mark.parametrize("places", [["cursors"], ["spare"], ["cursors", "spare"]])
+def test_a_cursor_that_was_cut_in_half_is_rebuilt(start, home, endpoint, places):
+    """One copy is enough; without any, what is there is delivered again rather than not at all."""
+    telemetry = start()
+    burst(1_500)
+    assert telemetry.flush(30)
+    telemetry.shutdown()
+    for place in places:
+        (path,) = (home / "state" / place).glob("*.json")
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    telemetry = start()
+    burst(1, start=1_500)
+
+    assert telemetry.flush(30)
+    assert len(set(endpoint.ids())) == 1_501
+    assert len(endpoint.ids()) == (1_501 if len(places) == 1 else 3_001)
+    cursor = Cursor(home, f"azure_monitor_{SCOPE}")
+    assert all(cursor.at(p.relative_to(home / "telemetry").as_posix()) for p in home.glob("telemetry/*/*/*/*/*.blob"))
+
+
+def test_telemetry_of_another_resource_is_left_alone(start, home, endpoint):
+    """What was logged without a connection string, or with another, does not go to this one."""
+    with scoretrace.configure(home=home, service="svc", capture_print=False):
+        log.info("local")
+    telemetry = start()
+    log.info("mine")
+
+    assert telemetry.flush(30)
+    assert endpoint.messages() == ["mine"]
+
+
+def test_delivery_does_not_feed_on_itself(start, endpoint):
+    """Neither at the level of DEBUG, where HTTP clients say much."""
+    telemetry = start(level="DEBUG")
+    log.info("one")
+    assert telemetry.flush(30)
+    time.sleep(1.5)
+
+    assert telemetry.flush(30)
+    assert endpoint.messages() == ["one"]
+
+
+def test_without_a_connection_string_nothing_starts(home):
+    """Local is enough: no thread, no cursor that would keep retention waiting."""
+    import threading
+
+    with scoretrace.configure(home=home) as telemetry:
+        log.info("local")
+        assert telemetry.flush()
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("scoretrace")]
+    assert not (home / "state" / "cursors").exists()
+
+
+def test_one_process_delivers_and_the_other_takes_over(start, home, endpoint, tmp_path):
+    """A file lock: the one that waits goes on when the holder is gone."""
+    from scoretrace.exporters.drain import Drain
+
+    class Holder(Drain):
+        pass
+
+    holder = Holder(home, f"azure_monitor_{SCOPE}", scope=SCOPE)
+    assert holder.lead()
+    telemetry = start()
+    burst(5)
+    assert not telemetry.flush(0.5)
+    assert endpoint.envelopes == []
+
+    holder.release()
+    assert telemetry.flush(30)
+    assert endpoint.messages() == ["0", "1", "2", "3", "4"]
+
+
+def test_the_clock_that_is_set_back_hides_nothing(start, home, endpoint):
+    """Segments in older hours are found too."""
+    telemetry = start()
+    burst(1)
+    assert telemetry.flush(30)
+    journal = telemetry.journal
+    journal.clock = lambda: time.time() - 5 * 3_600
+    journal.close()
+    for number in range(1, 4):
+        log.info("%d", number)
+
+    assert telemetry.flush(30)
+    assert endpoint.messages() == ["0", "1", "2", "3"]
+
+
+def test_an_item_that_was_kept_whole_is_cut_before_it_is_sent(start, home, endpoint):
+    """Where the disk refused its payload when it was logged, the payload is stored now."""
+    telemetry = start(exporter="none")
+    overflow = home / "modeldata"
+    overflow.write_text("in the way")
+    log.info("x" * 100_000)
+    assert telemetry.stats()["not_diverted"] == 1
+    telemetry.shutdown()
+    overflow.unlink()
+    telemetry = start()
+
+    assert telemetry.flush(30)
+    (envelope,) = endpoint.envelopes
+    properties = envelope["data"]["baseData"]["properties"]
+    assert (home / properties["payload_uri"]).read_text() == "x" * 100_000
+    assert len(json.dumps(envelope)) <= 65_536
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file modes are promised for POSIX")
+def test_a_home_that_cannot_be_written_delivers_nothing_and_raises_nothing(start, home, endpoint):
+    """Where no cursor can be saved, nothing may be sent."""
+    (home / "state").mkdir(parents=True)
+    (home / "state" / "exporters").write_text("in the way")
+    telemetry = start()
+    burst(3)
+
+    assert not telemetry.flush(0.3)
+    assert endpoint.envelopes == []
+    (home / "state" / "exporters").unlink()
+    assert telemetry.flush(30)
+    assert len(endpoint.envelopes) == 3
