@@ -30,7 +30,7 @@ LAYERS = (
     {"exporters.routes", "exporters.worker"},
     {"capture.records"},
     {"telemetry", "engine"},
-    {"scoring", "render"},
+    {"scoring", "render", "sidecar"},
     {"cli"},
     {"__main__"},
 )

@@ -11,11 +11,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -25,6 +26,9 @@ from scoretrace.errors import PayloadError, QueryError, ScoretraceError, ScriptE
 from scoretrace.render import FORMATS, count, show, show_item
 from scoretrace.schema import BY_CLASSIC
 from scoretrace.scoring import Outcome
+
+if TYPE_CHECKING:
+    from scoretrace.sidecar import Exported
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -291,6 +295,65 @@ def tail(source: str | None, lines: int, follow: bool, chosen: tuple[str, ...]) 
     items = read.follow if follow else read.newest
     for item in items(source, lines, kinds, unreadable=unreadable):
         show_item(console, item)
+
+
+@cli.command()
+@click.option("--home", help="What to deliver. [default: SCORETRACE_HOME, or .scoretrace]")
+@click.option("-F", "--follow", is_flag=True, help="Go on with what comes after, until control-C or SIGTERM.")
+@click.option("--exporter", help="How: azure_monitor, opentelemetry, opencensus, blob_export. [default: azure_monitor]")
+@click.option(
+    "--timeout",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="Without --follow: give up when nothing could be delivered for so many seconds.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="No summary.")
+@click.pass_context
+def export(
+    ctx: click.Context, home: str | None, follow: bool, exporter: str | None, timeout: float, quiet: bool
+) -> None:
+    """
+    Deliver what waits in a home: to Application Insights, or with blob_export to a container.
+
+    Where to is in the environment, as for the scoring script:
+    APPLICATIONINSIGHTS_CONNECTION_STRING and AZURE_STORAGE_CONNECTION_STRING.
+    With --follow it is the sidecar of a script that is configured with
+    exporter="none". The exit code is 1 where something still waits at the end.
+
+    \b
+      scoretrace export
+      scoretrace export --follow
+      scoretrace export --exporter blob_export
+    """
+    from scoretrace import sidecar
+    from scoretrace.settings import resolve
+
+    settings = resolve({"home": home, "exporter": exporter})
+    if not settings.exporter:  # the environment that it shares with the script says "none", which is meant for that
+        settings = resolve({"home": home, "exporter": "azure_monitor"})
+    ended: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _frame: ended.append(number))
+    result = sidecar.export(settings, follow=follow, timeout=timeout, stop=lambda: bool(ended))
+    if not quiet:
+        click.echo(_said(result, settings.home), err=True)
+    if signal.SIGINT in ended and not follow:
+        ctx.exit(130)
+    if result.waiting or result.busy:
+        ctx.exit(1)
+
+
+def _said(result: Exported, home: Path) -> str:
+    parts = [f"{count(result.delivered, 'item')} delivered"]
+    parts += [f"{number:,} {reason}" for reason, number in result.undelivered.items()]
+    if result.copied:
+        parts.append(f"{count(result.copied, 'byte')} copied")
+    if result.waiting:
+        parts.append(f"{count(result.waiting, 'byte')} still waiting in {home}")
+    if result.busy:
+        parts.append("another process delivers this home")
+    return ", ".join(parts)
 
 
 @cli.command()

@@ -47,6 +47,7 @@ class Cursor:
         self._hot: dict[str, int] = {}
         self._raw = msgspec.Raw(b"{}")
         self._sequence = 0
+        self.is_saved = True
         self.scope = scope
         for found, cold in filter(None, map(self._read, self._names)):
             if found.sequence >= self._sequence:
@@ -72,6 +73,7 @@ class Cursor:
     def advance(self, segment: str, offset: int) -> None:
         """The bytes of *segment* before *offset* are settled. Kept in memory until `save`."""
         self._hot[segment] = offset
+        self.is_saved = False
 
     def settle(self, present: Container[str]) -> None:
         """Forget the segments that are not *present* any more, and set the others apart until they grow."""
@@ -86,6 +88,7 @@ class Cursor:
         data = msgspec.json.encode(_File(self._sequence, self.scope, self._raw, self._hot))
         for name in self._names:
             self._blobs.put(name, data)
+        self.is_saved = True
 
 
 def cursors(home: Path) -> list[Cursor]:

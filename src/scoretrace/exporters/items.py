@@ -288,10 +288,10 @@ class ItemDrain(Drain):
         return fresh
 
     def _save(self, ends: dict[str, int]) -> None:
-        moved = {segment: end for segment, end in ends.items() if end > self.cursor.at(segment)}
-        for segment, end in moved.items():
-            self.cursor.advance(segment, end)
-        if moved:
+        for segment, end in ends.items():
+            if end > self.cursor.at(segment):
+                self.cursor.advance(segment, end)
+        if not self.cursor.is_saved:
             self.cursor.save()
 
     # What is given up.
