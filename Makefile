@@ -9,7 +9,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet install --con
 demo: $(VENV)/demo.stamp
 	@$(BIN)/python examples/diabetes/demo.py
 
-test: $(VENV)/dev.stamp
+test: $(VENV)/dev.stamp $(VENV)/services.stamp
 	$(BIN)/python -m pytest
 
 check: $(VENV)/dev.stamp
@@ -34,6 +34,11 @@ $(BIN)/python:
 # One stamp a set of extras: it is made again when the project's dependencies change.
 $(VENV)/%.stamp: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable '.[$(EXTRAS_$*)]'
+	@touch $@
+
+# Servers that the tests run on loopback, from npm.
+$(VENV)/services.stamp: tests/services/package.json | $(VENV)/dev.stamp
+	@$(BIN)/python tests/services/node.py
 	@touch $@
 
 EXTRAS_demo  := demo

@@ -1,6 +1,11 @@
 """What every test gets: an environment without settings of ours, and telemetry in a folder of its own."""
 
+import contextlib
 import logging
+import os
+import socket
+import subprocess
+import time
 
 import pytest
 
@@ -9,6 +14,12 @@ from scoretrace import read
 from scoretrace import telemetry as joined
 from scoretrace.formats import continuous_export
 from scoretrace.settings import SETTINGS
+
+# The account that every Azurite has; its key is documented and guards nothing.
+ACCOUNT = (
+    "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
+    "AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+)
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +70,36 @@ def endpoint():
     server = Endpoint()
     yield server
     server.close()
+
+
+@contextlib.contextmanager
+def run_azurite(port):
+    """A real Azurite on a loopback port, with nothing in it."""
+    from services.node import AZURITE, MISSING, node
+
+    if node() is None or not AZURITE.exists():
+        if os.environ.get("CI") == "true":
+            pytest.fail(MISSING)
+        pytest.skip(MISSING)
+    options = ["--silent", "--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry"]
+    where = ["--blobHost", "127.0.0.1", "--blobPort", str(port)]
+    server = subprocess.Popen([node(), str(AZURITE), *options, *where], stdout=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 30
+        while server.poll() is None and time.monotonic() < end:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.05)
+        yield
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.fixture(scope="session")
+def azurite():
+    """The connection string of an Azurite that the tests share."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with run_azurite(port):
+        yield f"{ACCOUNT};BlobEndpoint=http://127.0.0.1:{port}/devstoreaccount1"

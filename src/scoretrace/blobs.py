@@ -94,12 +94,10 @@ class AzureBlobs:
 
     def put(self, name: str, data: bytes) -> None:
         """Store *data* under *name*, if there is nothing yet: a blob is what its name says, so it is never changed."""
-        from azure.core import MatchConditions
-        from azure.core.exceptions import ResourceExistsError, ResourceModifiedError
+        from azure.core.exceptions import ResourceExistsError
 
-        blob = self._blob(name, create=True)
-        with suppress(ResourceExistsError, ResourceModifiedError):
-            blob.upload_blob(data, overwrite=True, etag="*", match_condition=MatchConditions.IfMissing)
+        with suppress(ResourceExistsError):
+            self._blob(name, create=True).upload_blob(data, overwrite=False)
 
     def open(self, name: str) -> BinaryIO:
         """Read *name*; raises FileNotFoundError where there is none."""
@@ -132,7 +130,7 @@ class AzureBlobs:
         blob = self._blob(name, create=True)
         if at == 0:
             with suppress(ResourceExistsError, ResourceModifiedError):
-                blob.create_append_blob(etag="*", match_condition=MatchConditions.IfMissing)
+                blob.create_append_blob(match_condition=MatchConditions.IfMissing)
         try:
             blob.append_block(data, appendpos_condition=at)
         except HttpResponseError as error:

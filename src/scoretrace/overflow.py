@@ -21,6 +21,7 @@ from scoretrace.settings import Settings
 
 _NAMED = re.compile(rb'"payload_uri":"([^"\\]+)"')
 _AT_ONCE = 4  # uploads
+_WAIT_SECONDS, _WAIT_SECONDS_MOST = 0.5, 60.0  # after the first and the later failures
 _REMEMBERED = 10_000  # names of payloads that are known to be stored
 
 
@@ -33,6 +34,9 @@ class Overflow:
         self.azure = azure
         self.counts: Counter[str] = Counter()
         self._stored: OrderedDict[str, None] = OrderedDict()
+        self._reason = ""
+        self._wait = 0.0
+        self._retry_at = float("-inf")
 
     def put(self, sha256: str, data: bytes) -> str:
         """Store *data* on this machine, and return the address that its row carries. Raises OSError."""
@@ -49,20 +53,42 @@ class Overflow:
         return [name_of(address) for address in found if address.startswith(prefix)]
 
     def store(self, names: Iterable[str]) -> str:
-        """Upload payloads that are not there yet; returns why that cannot be now, or nothing. Never raises."""
-        missing = [name for name in dict.fromkeys(names) if name not in self._stored]
-        if len(missing) < 2:
-            reasons = [self._upload(name) for name in missing]
-        else:
-            from concurrent.futures import ThreadPoolExecutor  # here, because most processes only log
+        """
+        Upload payloads that are not there yet; returns why that cannot be now, or nothing. Never raises.
 
-            try:
-                with ThreadPoolExecutor(_AT_ONCE) as pool:
-                    reasons = list(pool.map(self._upload, missing))
-            except RuntimeError:  # the interpreter ends, and takes no new threads
-                reasons = [self._upload(name) for name in missing]
+        After a failure it is not tried again for a while, longer each time, so
+        that storage that does not answer holds up nothing else.
+        """
+        missing = [name for name in dict.fromkeys(names) if name not in self._stored]
+        if not missing:
+            return ""
+        if time.monotonic() < self._retry_at:
+            return self._reason
+        # One goes ahead: where it fails, the others would, and each might take its ten seconds.
+        self._reason = self._upload(missing[0]) or self._upload_all(missing[1:])
+        if self._reason:
+            self._wait = min(max(self._wait * 2, _WAIT_SECONDS), _WAIT_SECONDS_MOST)
+            self._retry_at = time.monotonic() + self._wait
+        else:
+            self._wait = 0.0
         while len(self._stored) > _REMEMBERED:
             self._stored.popitem(last=False)
+        return self._reason
+
+    def hurry(self) -> None:
+        """Do not wait for the next attempt."""
+        self._retry_at = float("-inf")
+
+    def _upload_all(self, names: list[str]) -> str:
+        if not names:
+            return ""
+        from concurrent.futures import ThreadPoolExecutor  # here, because most processes only log
+
+        try:
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                reasons = list(pool.map(self._upload, names))
+        except RuntimeError:  # the interpreter ends, and takes no new threads
+            reasons = [self._upload(name) for name in names]
         return next(filter(None, reasons), "")
 
     def _upload(self, name: str) -> str:

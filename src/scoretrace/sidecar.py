@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from scoretrace.errors import SettingsError, SourceError
 from scoretrace.exporters import routes
+from scoretrace.exporters.segments import held
 from scoretrace.exporters.worker import Worker
 from scoretrace.journal import Journal
 from scoretrace.overflow import overflow_of
@@ -71,11 +72,14 @@ def export(
         tick(worker.stats()[0])
         if moved != last:
             last, moved_at = moved, time.monotonic()
-        if not follow and (time.monotonic() - moved_at > timeout or not any(drain.waiting() for drain in mine)):
+        if not follow and (
+            time.monotonic() - moved_at > timeout or not any(drain.waiting() or drain.holds for drain in mine)
+        ):
             break
         time.sleep(_POLL_SECONDS)
     worker.stop()
     delivered, undelivered = worker.stats()
-    waiting = sum(segment.size - drain.cursor.at(segment.name) for drain in mine for segment in drain.waiting())
+    left = [(drain, segment) for drain in mine for segment in (*drain.waiting(), *held(drain.home, drain.name))]
+    waiting = sum(segment.size - drain.cursor.at(segment.name) for drain, segment in left)
     copied = sum(drain.counts["bytes"] for drain in mine)
     return Exported(delivered, undelivered, copied, waiting, busy=len(mine) < len(drains))

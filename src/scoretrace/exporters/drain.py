@@ -191,20 +191,23 @@ class Drain:
     # What is there to drain.
 
     def waiting(self) -> list[Segment]:
-        """The segments that hold something that is not settled, as the cursor on disk says; whoever drains."""
+        """The segments that have something that is not settled, whoever drains; rows that were put off not counted."""
         cursor = self.cursor if self.leads else Cursor(self.home, self.name, self.scope)
-        found = [*segments.held(self.home, self.name), *self._find(recent=False)]
-        return [segment for segment in found if cursor.at(segment.name) < segment.size]
+        return [segment for segment in self._find(recent=False) if cursor.at(segment.name) < segment.size]
 
     def is_settled(self, wanted: list[Segment]) -> bool:
         """Whether all of *wanted*, up to the sizes they had, is settled."""
         cursor = self.cursor if self.leads else Cursor(self.home, self.name, self.scope)
-        settled = all(
+        return all(
             cursor.at(segment.name) >= segment.size or self._torn.get(segment.name, 0) >= segment.size
             for segment in wanted
             if segment.path.exists()
         )
-        return settled and not segments.held(self.home, self.name)
+
+    @property
+    def holds(self) -> bool:
+        """Whether rows were put off; see `cursor.HELD`."""
+        return bool(segments.held(self.home, self.name))
 
     def _find(self, *, recent: bool) -> list[Segment]:
         cursor = self.cursor

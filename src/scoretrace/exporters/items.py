@@ -50,6 +50,9 @@ class Payloads(Protocol):
     def store(self, names: Iterable[str]) -> str:
         """Put them where the rows say they are; returns why that cannot be now, or nothing. Never raises."""
 
+    def hurry(self) -> None:
+        """Do not wait for the next attempt to store."""
+
 
 class Entry(NamedTuple):
     """An item on its way: where it was read, up to which byte, its line and its envelope."""
@@ -95,6 +98,12 @@ class ItemDrain(Drain):
 
     def _lead(self) -> None:
         self._drop_hand()
+
+    def hurry(self) -> None:
+        """Do not wait for the next attempt, neither to send nor to store."""
+        super().hurry()
+        if self.payloads is not None:
+            self.payloads.hurry()
 
     def _drop_hand(self) -> None:
         """Read again what is not settled."""

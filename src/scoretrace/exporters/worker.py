@@ -128,7 +128,7 @@ class Worker:
         wanted = [(turn, turn.drain.waiting()) for turn in self._turns]
         for turn, _ in wanted:
             turn.now()
-        while not all(turn.drain.is_settled(found) for turn, found in wanted):
+        while not all(turn.drain.is_settled(found) and not turn.drain.holds for turn, found in wanted):
             left = end - time.monotonic()
             if left <= 0:
                 return False
@@ -167,26 +167,32 @@ class Worker:
 
     def _last_round(self, end: float) -> bool:
         """Drain until *end*, or sooner where the other side does not take anything."""
-        wanted = [(turn, turn.drain.waiting(), turn.drain.counts["failures"]) for turn in self._turns]
+        wanted = [(turn, turn.drain.waiting(), Counter(turn.drain.counts)) for turn in self._turns]
         for turn, _, _ in wanted:
             turn.now()
             if turn.thread is None:
                 self._take_turn(turn.drain)
         others = min(end, time.monotonic() + OTHERS_SECONDS)
         while open_turns := [
-            turn for turn, found, failures in wanted if self._is_worth_waiting(turn, found, failures, end, others)
+            turn for turn, found, before in wanted if self._is_worth_waiting(turn, found, before, end, others)
         ]:
             for turn in open_turns:
                 turn.wake.set()  # it may be its turn now
             self._wait(open_turns[0], end - time.monotonic())
-        return all(turn.drain.is_settled(found) for turn, found, _ in wanted)
+        return all(turn.drain.is_settled(found) and not turn.drain.holds for turn, found, _ in wanted)
 
-    def _is_worth_waiting(self, turn: _Turn, found: list[Segment], failures: int, end: float, others: float) -> bool:
+    def _is_worth_waiting(
+        self, turn: _Turn, found: list[Segment], before: Counter[str], end: float, others: float
+    ) -> bool:
         drain = turn.drain
         until = end if drain.leads else others
         if time.monotonic() >= until or turn.thread is None or not turn.thread.is_alive():
             return False
-        return drain.counts["failures"] == failures and not drain.is_settled(found)
+        if drain.counts["failures"] > before["failures"]:
+            return False
+        if not drain.is_settled(found):
+            return True
+        return drain.holds and drain.counts["storage_failures"] == before["storage_failures"]
 
     def _wait(self, turn: _Turn, left: float) -> None:
         with turn.drain.progress:
