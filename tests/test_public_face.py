@@ -18,7 +18,7 @@ LAYERS = (
     {"errors", "forks", "locks", ""},
     {"ticks", "connections"},
     {"item", "schema", "settings", "blobs"},
-    {"formats.parts", "overflow"},
+    {"formats.parts", "formats.track", "overflow"},
     {"formats.continuous_export", "formats.breeze", "standin", "cursor"},
     {"retention", "capture.values", "capture.outlet"},
     {"limits", "journal", "capture.thrown", "capture.operation", "capture.prints", "read"},
@@ -30,7 +30,7 @@ LAYERS = (
     {"exporters.routes", "exporters.worker"},
     {"capture.records"},
     {"telemetry", "engine"},
-    {"scoring", "render", "sidecar"},
+    {"scoring", "render", "sidecar", "endpoint"},
     {"cli"},
     {"__main__"},
 )

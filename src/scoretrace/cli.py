@@ -22,6 +22,7 @@ import click
 
 import scoretrace
 from scoretrace import read
+from scoretrace.endpoint import HOST, PORT
 from scoretrace.errors import PayloadError, QueryError, ScoretraceError, ScriptError, SourceError
 from scoretrace.render import FORMATS, count, show, show_item
 from scoretrace.schema import BY_CLASSIC
@@ -342,6 +343,38 @@ def export(
         ctx.exit(130)
     if result.waiting or result.busy:
         ctx.exit(1)
+
+
+@cli.command()
+@click.option("--home", help="Where telemetry goes. [default: SCORETRACE_HOME, or .scoretrace]")
+@click.option("--host", default=HOST, show_default=True, help="Listen on this address; there is no authentication.")
+@click.option("--port", default=PORT, show_default=True, type=click.IntRange(0, 65_535), help="0 takes a free one.")
+def serve(home: str | None, host: str, port: int) -> None:
+    """
+    Receive telemetry of any Application Insights SDK on this machine.
+
+    It answers as the service does, and writes what it accepts below the home,
+    where `scoretrace query` and `scoretrace tail` read it. Only this machine
+    can reach it, unless --host says otherwise.
+
+    \b
+      scoretrace serve
+      scoretrace serve --port 0 --home /tmp/telemetry
+    """
+    from scoretrace import endpoint
+    from scoretrace.connections import is_loopback
+    from scoretrace.settings import resolve
+
+    settings = resolve({"home": home, "exporter": "none"})
+
+    def ready(connection_string: str) -> None:
+        click.echo(f"listening: {connection_string}")
+        click.echo(f"home:      {settings.home}")
+        click.echo("stop:      control-C")
+        if not is_loopback(host):
+            click.echo(f"{host} is not only this machine: whoever reaches it can write telemetry here", err=True)
+
+    endpoint.serve(settings, host=host, port=port, ready=ready)
 
 
 def _said(result: Exported, home: Path) -> str:

@@ -15,6 +15,7 @@ travel; the service makes them from the chain, and so does `decode`.
 from __future__ import annotations
 
 from functools import cache
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -87,14 +88,20 @@ def decode(envelope: bytes) -> tuple[Item, ...]:
         dimensions = {key: parts.text(value) for key, value in (data.get("properties") or {}).items()}
         values["item_id"] = dimensions.pop(ITEM_ID, "")
         values["custom_dimensions"] = dimensions
-        values["custom_measurements"] = {k: float(v) for k, v in (data.get("measurements") or {}).items()}
+        values["custom_measurements"] = measurements = {}
+        for key, value in (data.get("measurements") or {}).items():
+            number = _number(value)
+            if number is None:  # it is no measurement then, and yet somebody meant something by it
+                dimensions[key] = parts.text(value)
+            else:
+                measurements[key] = number
         if table.kind == "metric":
             return tuple(Metric(**values, **_read_metric(metric)) for metric in data["metrics"])
         if table.kind == "exception":
             details = tuple(map(parts.thrown, data["exceptions"]))
             values = {**summarize(details), **values, "details": details}
         elif table.kind == "counter":
-            values |= {"counter": data["counterName"], "value": float(data["value"])}
+            values |= {"counter": data["counterName"], "value": _finite(data["value"])}
         return (KINDS[table.kind](**values),)
     except FormatError:
         raise
@@ -119,6 +126,22 @@ def _split(column: Column) -> tuple[str, str]:
     return place, key
 
 
+def _number(value: Any) -> float | None:
+    """*value* as a finite number; None where it is none."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if isfinite(number) else None
+
+
+def _finite(value: Any) -> float:
+    number = _number(value)
+    if number is None:
+        raise ValueError(f"not a finite number: {value!r:.40}")
+    return number
+
+
 def _bool(value: Any) -> bool:
     return value if isinstance(value, bool) else str(value).lower() == "true"
 
@@ -139,7 +162,7 @@ _READ: dict[str, Any] = {
     "bool": _bool,
     "pass": _bool,
     "duration": ticks.from_timespan,
-    "real": float,
+    "real": _finite,
 }
 
 
@@ -156,15 +179,15 @@ def _write_metric(item: Metric) -> Row:
 
 
 def _read_metric(row: Row) -> Row:
-    value = float(row["value"])
+    value = _finite(row["value"])
     return {
         "name": str(row["name"]),
         "value": value,
         "value_sum": value,  # an aggregate's value is its sum
         "value_count": int(row.get("count") or 1),
-        "value_min": row.get("min"),
-        "value_max": row.get("max"),
-        "value_std_dev": row.get("stdDev"),
+        "value_min": _number(row.get("min")),
+        "value_max": _number(row.get("max")),
+        "value_std_dev": _number(row.get("stdDev")),
     }
 
 
