@@ -9,7 +9,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet install --con
 demo: $(VENV)/demo.stamp
 	@$(BIN)/python examples/diabetes/demo.py
 
-test: $(VENV)/dev.stamp $(VENV)/services.stamp
+test: $(VENV)/dev.stamp $(VENV)/services.stamp $(VENV)/opentelemetry-1.33.stamp
 	$(BIN)/python -m pytest
 
 check: $(VENV)/dev.stamp
@@ -39,6 +39,13 @@ $(VENV)/%.stamp: pyproject.toml constraints.txt | $(BIN)/python
 # Servers that the tests run on loopback, from npm.
 $(VENV)/services.stamp: tests/services/package.json | $(VENV)/dev.stamp
 	@$(BIN)/python tests/services/node.py
+	@touch $@
+
+# An environment of its own, with the OpenTelemetry SDK of the scoring image.
+$(VENV)/opentelemetry-1.33.stamp: pyproject.toml tests/environments/opentelemetry-1.33.txt | $(VENV)/dev.stamp
+	$(PYTHON) -m venv $(VENV)/opentelemetry-1.33
+	$(VENV)/opentelemetry-1.33/bin/python -m pip --disable-pip-version-check --quiet install \
+		--requirement tests/environments/opentelemetry-1.33.txt --editable .
 	@touch $@
 
 EXTRAS_demo  := demo

@@ -22,7 +22,7 @@ LAYERS = (
     {"formats.continuous_export", "formats.breeze", "standin", "cursor"},
     {"retention", "capture.values", "capture.outlet"},
     {"limits", "journal", "capture.thrown", "capture.operation", "capture.prints", "read"},
-    {"capture.handler", "capture.requests", "capture.uncaught", "tables", "payloads"},
+    {"capture.handler", "capture.requests", "capture.spans", "capture.uncaught", "tables", "payloads"},
     {"exporters.segments", "exporters.replies"},
     {"exporters.drain", "exporters.ingestion"},
     {"exporters.items"},
@@ -30,7 +30,8 @@ LAYERS = (
     {"exporters.routes", "exporters.worker"},
     {"capture.records"},
     {"telemetry", "engine"},
-    {"scoring", "render", "sidecar", "endpoint"},
+    {"scoring", "render", "sidecar", "endpoint", "guarding"},
+    {"pipelines"},
     {"cli"},
     {"__main__"},
 )

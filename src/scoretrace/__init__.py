@@ -31,7 +31,14 @@ if TYPE_CHECKING:
         UnknownNameError,
         UnsupportedQuery,
     )
+    from scoretrace.guarding import guard
     from scoretrace.payloads import payload
+    from scoretrace.pipelines import (
+        GuardedLogExporter,
+        GuardedSpanExporter,
+        JournalLogExporter,
+        JournalSpanExporter,
+    )
     from scoretrace.scoring import score
     from scoretrace.telemetry import Telemetry, TelemetryHandler, configure, log, request, request_context
 
@@ -39,6 +46,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "FormatError",
+    "GuardedLogExporter",
+    "GuardedSpanExporter",
+    "JournalLogExporter",
+    "JournalSpanExporter",
     "MissingExtraError",
     "PayloadChanged",
     "PayloadError",
@@ -55,6 +66,7 @@ __all__ = [
     "UnknownNameError",
     "UnsupportedQuery",
     "configure",
+    "guard",
     "log",
     "payload",
     "queries",
@@ -65,6 +77,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "guard": "guarding",
+    **dict.fromkeys(
+        ("GuardedLogExporter", "GuardedSpanExporter", "JournalLogExporter", "JournalSpanExporter"), "pipelines"
+    ),
     "payload": "payloads",
     "Result": "engine",
     "queries": "engine",

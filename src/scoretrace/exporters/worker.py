@@ -15,8 +15,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -109,7 +109,7 @@ class Worker:
 
     def _take_turn(self, drain: Drain) -> float:
         """Drain if no other process does; returns after how many seconds to look again."""
-        with suppress(OSError):  # a home that cannot be written; the journal says so
+        with suppress(OSError), _uninstrumented():  # a home that cannot be written; the journal says so
             if drain.lead():
                 left = drain.drain()
                 return TIMER_SECONDS if left is None else left
@@ -243,3 +243,22 @@ class Worker:
 
         self._handler, self._before = handler, before
         signal.signal(signal.SIGTERM, handler)
+
+
+@contextmanager
+def _uninstrumented() -> Iterator[None]:
+    """
+    Have OpenTelemetry's instrumentations leave our own requests alone.
+
+    Each would be a span, which is a row, which is delivered by a request.
+    """
+    context: Any = sys.modules.get("opentelemetry.context")
+    key = getattr(context, "_SUPPRESS_INSTRUMENTATION_KEY", None)
+    if key is None:
+        yield
+        return
+    token = context.attach(context.set_value(key, True))
+    try:
+        yield
+    finally:
+        context.detach(token)
