@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from scoretrace import schema, ticks
 from scoretrace.errors import FormatError
-from scoretrace.formats import breeze, continuous_export
+from scoretrace.formats import breeze, continuous_export, transcode
 from scoretrace.item import KINDS, Request, Trace
 from strategies import items, text
 
@@ -183,3 +183,49 @@ def test_severities_follow_the_logging_levels():
 
     assert [schema.SEVERITIES[severity(level)] for level in levels] == list(schema.SEVERITIES)
     assert (severity(0), severity(99)) == (0, 4)
+
+
+USUAL = st.builds(
+    Trace,
+    message=text,
+    severity_level=st.none() | st.integers(0, 4),
+    timestamp=st.integers(0, 10**17),
+    item_id=text,
+    cloud_role_name=text,
+    cloud_role_instance=text,
+    application_version=text,
+    operation_id=text,
+    operation_name=text,
+    operation_parent_id=text,
+    custom_dimensions=st.dictionaries(text, text, max_size=4),
+)
+
+
+def _the_long_way(line):
+    (item,) = continuous_export.decode(line)
+    return json.loads(breeze.encode(msgspec.structs.replace(item, sdk_version=item.sdk_version or "py3:us"), "the key"))
+
+
+@given(item=USUAL)
+def test_a_usual_trace_takes_the_short_way(item):
+    """From line to envelope without an item in between, and the same one."""
+    line = continuous_export.encode(item)
+
+    envelope, when = transcode.trace(line, "the key", "py3:us")
+    assert json.loads(envelope) == _the_long_way(line)
+    assert when == ticks.to_iso(item.timestamp)
+
+
+@given(item=items())
+def test_what_takes_the_short_way_is_the_same(item):
+    """Whatever the item is; all others take the long way."""
+    line = continuous_export.encode(item)
+    found = transcode.trace(line, "the key", "py3:us")
+
+    assert found is None or json.loads(found[0]) == _the_long_way(line)
+
+
+@given(junk=st.binary(max_size=100))
+def test_junk_takes_the_long_way(junk):
+    """Where it is refused by name."""
+    assert transcode.trace(junk, "", "") is None

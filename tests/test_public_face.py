@@ -21,7 +21,7 @@ LAYERS = (
     {"formats.parts", "formats.track", "overflow"},
     {"formats.continuous_export", "formats.breeze", "standin", "cursor"},
     {"retention", "capture.values", "capture.outlet"},
-    {"limits", "journal", "capture.thrown", "capture.operation", "capture.prints", "read"},
+    {"limits", "journal", "formats.transcode", "capture.thrown", "capture.operation", "capture.prints", "read"},
     {"capture.handler", "capture.requests", "capture.spans", "capture.uncaught", "tables", "payloads"},
     {"exporters.segments", "exporters.replies"},
     {"exporters.drain", "exporters.ingestion"},

@@ -28,6 +28,7 @@ FULL_SECONDS = 30.0  # between looks at all segments; in between, only the newes
 WAIT_SECONDS, WAIT_SECONDS_MOST = 0.5, 60.0  # before the first and the later attempts after a failure
 STANDBY_SECONDS = 1.0  # between attempts to take over from another process
 _SLICE_SECONDS = 0.000_25  # at most, between two moments at which another thread may have the interpreter
+_REST_SECONDS = 0.01  # at most, in between
 
 _log = logging.getLogger("scoretrace")
 
@@ -71,7 +72,7 @@ class Drain:
         self._not_before = float("-inf")
         self._failures = 0
         self._asked_to_wait = False
-        self._slice_start = time.perf_counter()
+        self._slice_start, self._slice_cpu = time.perf_counter(), time.thread_time()
         self._read: dict[str, int] = {}
         self._torn: dict[str, int] = {}  # the sizes of segments that end in a part of a line, which nobody waits for
 
@@ -248,7 +249,15 @@ class Drain:
             self._torn[segment.name] = segment.size
 
     def _yield_interpreter(self) -> None:
-        taken = time.perf_counter() - self._slice_start
-        if taken > _SLICE_SECONDS:
-            time.sleep(min(taken, 0.005))
-            self._slice_start = time.perf_counter()
+        """
+        Let other threads run: each time for as long as this one ran, for twice as long where it had to wait itself.
+
+        A thread that wants the interpreter while another holds it waits up to
+        `sys.getswitchinterval`, 5 ms; and each time it lets go of it while this
+        one waits, it pays for waking it.
+        """
+        wall = time.perf_counter() - self._slice_start
+        if wall > _SLICE_SECONDS:
+            worked = time.thread_time() - self._slice_cpu
+            time.sleep(min(wall if worked > wall / 2 else 2 * wall, _REST_SECONDS))
+            self._slice_start, self._slice_cpu = time.perf_counter(), time.thread_time()

@@ -25,7 +25,7 @@ from scoretrace.exporters import segments
 from scoretrace.exporters.drain import Blocked, Drain, PartlyBlocked
 from scoretrace.exporters.replies import Refusal, Reply
 from scoretrace.exporters.segments import Segment
-from scoretrace.formats import breeze, continuous_export
+from scoretrace.formats import breeze, continuous_export, transcode
 from scoretrace.item import Item
 from scoretrace.limits import LIMIT
 
@@ -55,13 +55,13 @@ class Payloads(Protocol):
 
 
 class Entry(NamedTuple):
-    """An item on its way: where it was read, up to which byte, its line and its envelope."""
+    """An item on its way: where it was read, up to which byte, its line, its envelope, and its time (ISO 8601)."""
 
     segment: str
     end: int
     line: bytes
     envelope: bytes
-    timestamp: int
+    time: str
 
 
 class ItemDrain(Drain):
@@ -187,15 +187,16 @@ class ItemDrain(Drain):
             yield entries, ends
 
     def _entries(self, segment: Segment, end: int, line: bytes) -> list[Entry]:
+        quick = transcode.trace(line, self.i_key, self.sdk_version)
+        if quick is not None and len(quick[0]) <= LIMIT:
+            return [Entry(segment.name, end, line, *quick)]
         try:
             items = continuous_export.decode(line)
         except FormatError as error:
             self._set_aside(line, segment.name, Refusal(0, str(error)), "unreadable")
             return []
         return [
-            Entry(
-                segment.name, end, line, self._envelope(item), ticks.now() if item.timestamp is None else item.timestamp
-            )
+            Entry(segment.name, end, line, self._envelope(item), ticks.to_iso(item.timestamp or ticks.now()))
             for item in items
         ]
 
@@ -290,8 +291,8 @@ class ItemDrain(Drain):
         self._hold({entry.line for entry in again})
 
     def _fresh(self, batch: list[Entry]) -> list[Entry]:
-        oldest = ticks.now() - EXPIRY
-        fresh = [entry for entry in batch if entry.timestamp >= oldest]
+        oldest = ticks.to_iso(ticks.now() - EXPIRY)
+        fresh = [entry for entry in batch if entry.time >= oldest]
         if len(fresh) < len(batch):
             self._count("expired", len(batch) - len(fresh), "older than 48 hours, which the service refuses; kept here")
         return fresh
