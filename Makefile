@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: demo test check bench format clean
+.PHONY: demo test check bench bench-faults format clean
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/python examples/diabetes/demo.py
@@ -19,6 +19,9 @@ check: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/run.py
+
+bench-faults: $(VENV)/dev.stamp $(VENV)/services.stamp
+	$(BIN)/python benchmarks/faults.py
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix --exit-zero .

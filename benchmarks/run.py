@@ -36,6 +36,8 @@ def main():
             run("large_print.py", f"{folder}/print")
             run("startup.py", f"{folder}/startup")
             run("burst.py", f"{folder}/burst")
+            os.makedirs(f"{folder}/delivery")
+            run("delivery.py", f"{folder}/delivery", port)
     finally:
         sink.terminate()
         sink.wait()

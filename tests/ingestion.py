@@ -86,7 +86,11 @@ class Endpoint:
             disable_nagle_algorithm = True  # else each answer waits 40 ms for the acknowledgement of its own headers
 
             def do_POST(self):
-                raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                length = int(self.headers.get("Content-Length", 0))
+                raw = self.rfile.read(length)
+                if len(raw) < length:  # the sender died in the middle
+                    self.close_connection = True
+                    return
                 body = gzip.decompress(raw) if self.headers.get("Content-Encoding") == "gzip" else raw
                 batch = json.loads(body)
                 endpoint.requests.append((self.path, dict(self.headers), len(body)))
