@@ -344,7 +344,7 @@ SCENARIOS = {
 
 def main(chosen):
     width = max(map(len, SCENARIOS))
-    print(f"{'':{width}}  " + "".join(f"{system:36}" for system in SYSTEMS), flush=True)
+    print(f"{'':{width}}  " + "".join(f"{system:46}" for system in SYSTEMS), flush=True)
     for name, scenario in SCENARIOS.items():
         if chosen and not any(word in name for word in chosen):
             continue
@@ -352,7 +352,7 @@ def main(chosen):
         for system in SYSTEMS:
             with tempfile.TemporaryDirectory() as home:
                 cells.append(scenario(system, home))
-        print(f"{name:{width}}  " + "".join(f"{text:36}" for text in cells), flush=True)
+        print(f"{name:{width}}  " + "".join(f"{text:46}" for text in cells), flush=True)
 
 
 if __name__ == "__main__":
