@@ -206,7 +206,7 @@ def test_an_item_that_the_service_stumbles_over_does_not_stop_the_others(start, 
     assert endpoint.wait_for(9) == 9
     endpoint.always = None
 
-    assert endpoint.wait_for(10) == 10
+    assert endpoint.wait_for(10) == 10, endpoint.messages()
     assert sorted(map(int, endpoint.messages())) == [0, 1, 2, 3, 4, 100, 101, 102, 103, 104]
 
 
@@ -434,3 +434,62 @@ def test_a_home_that_cannot_be_written_delivers_nothing_and_raises_nothing(start
     (home / "state" / "exporters").unlink()
     assert telemetry.flush(30)
     assert len(endpoint.envelopes) == 3
+
+
+def test_a_206_that_does_not_say_what_was_accepted_is_not_believed(start, endpoint):
+    """All of it comes again, rather than a part never."""
+    endpoint.answers = [lambda batch: (206, {}, {"itemsReceived": len(batch), "itemsAccepted": 1, "errors": []})]
+    telemetry = start()
+    burst(1)
+    burst(3, start=1)
+
+    assert telemetry.flush(30)
+    assert {"0", "1", "2", "3"} == set(endpoint.messages())
+    assert len(set(endpoint.ids())) == 4
+
+
+def test_a_quarantine_that_cannot_be_written_costs_no_repeats(start, home, endpoint):
+    """What was accepted is not sent again because something else could not be set aside."""
+    (home / "state").mkdir(parents=True)
+    (home / "state" / "quarantine").write_text("in the way")
+    endpoint.answers = [lambda batch: partly(len(batch), [(0, 400, "no good")])]
+    telemetry = start()
+    burst(4)
+
+    assert telemetry.flush(30)
+    assert len(endpoint.ids()) == len(set(endpoint.ids())) == 3
+    assert telemetry.stats()["undelivered"] == {"refused": 1}
+
+
+def test_a_place_that_was_redirected_to_may_go(start, endpoint):
+    """The next attempt begins where the connection string says."""
+    other = Endpoint()
+    endpoint.answers = [(307, {"Location": f"{other.url}/v2.1/track"}, {})]
+    telemetry = start()
+    burst(1)
+    assert telemetry.flush(30)
+    assert len(other.envelopes) == 1
+    other.answers = [0] * 10  # also for the connection that is open
+    other.close()
+    burst(1, start=1)
+
+    assert telemetry.flush(30)
+    assert endpoint.messages() == ["1"]
+
+
+def test_a_row_that_was_put_off_expires_like_any_other(start, home, endpoint):
+    """It does not wait for ever."""
+    telemetry = start(exporter="none")
+    old = logging.makeLogRecord({"name": "score", "msg": "old", "created": time.time() - 49 * 3_600, "levelno": 20})
+    log.handle(old)
+    telemetry.shutdown()
+    (segment,) = home.glob("telemetry/*/*/*/*/*.blob")
+    held = home / "state" / "held" / f"azure_monitor_{SCOPE}" / "1.blob"
+    held.parent.mkdir(parents=True)
+    segment.rename(held)
+    telemetry = start()
+
+    assert telemetry.flush(30)
+    assert endpoint.envelopes == []
+    assert telemetry.stats()["undelivered"] == {"expired": 1}
+    assert not held.exists()

@@ -289,6 +289,18 @@ def test_payloads_go_after_their_rows(home):
     assert sweep(home, seconds=86_400) == {segment.name, payload.name}
 
 
+def test_what_was_set_aside_goes_with_its_time(home):
+    """As long as telemetry is kept, and no longer."""
+    quarantine = home / "state" / "quarantine"
+    quarantine.mkdir(parents=True)
+    for name, age in (("old.torn", 50 * 86_400), ("new.ndjson", 10)):
+        (quarantine / name).write_text("{}")
+        os.utime(quarantine / name, (NOW - age,) * 2)
+    sweep(home, seconds=86_400)
+
+    assert [path.name for path in quarantine.iterdir()] == ["new.ndjson"]
+
+
 def test_retention_runs_by_itself(home):
     """A start removes what is past its keeping."""
     old = _write(home, "2025-10-01", "00", age=50 * 86_400)

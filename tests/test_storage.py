@@ -286,3 +286,32 @@ def test_a_blob_of_somebody_else_is_left_alone(start, azurite, service, home, ca
     assert telemetry.flush(30)
     assert "a larger blob of that name" in caplog.text
     assert read(service, "telemetry", name) == b"x" * 10_000
+
+
+def test_a_blob_of_another_kind_stops_no_other(start, azurite, service, home, caplog):
+    """It cannot be appended to, and is said."""
+    telemetry = start(azurite, exporter="none")
+    log.info("mine")
+    telemetry.shutdown()
+    (segment,) = home.glob("telemetry/*/*/*/*/*.blob")
+    name = segment.relative_to(home / "telemetry").as_posix()
+    AzureBlobs(azurite).put(f"telemetry/{name}", b"")
+    telemetry = start(azurite, exporter="blob_export")
+    log.info("another")
+
+    assert telemetry.flush(30)
+    assert "cannot be appended to" in caplog.text
+    (other,) = (path for path in home.glob("telemetry/*/*/*/*/*.blob") if path != segment)
+    assert read(service, "telemetry", other.relative_to(home / "telemetry").as_posix()) == other.read_bytes()
+
+
+def test_originals_of_before_there_was_storage_are_copied_too(start, azurite, service, home):
+    """Their rows point below the home, and that is where they are in the container."""
+    telemetry = start(None)
+    log.info(LARGE)
+    telemetry.shutdown()
+    telemetry = start(azurite, exporter="blob_export")
+
+    assert telemetry.flush(30)
+    (path,) = home.glob("modeldata/**/overflow/*/*/*/*.json")
+    assert read(service, "modeldata", path.relative_to(home / "modeldata").as_posix()) == LARGE.encode()

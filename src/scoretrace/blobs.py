@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import os
 from contextlib import suppress
-from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, urlsplit
@@ -91,6 +90,8 @@ class AzureBlobs:
         self._account_url = "/".join([f"{parts.scheme}://{parts.netloc}", *account])
         self._base = [unquote(part) for part in path]
         self._containers: set[str] = set()
+        self._client: Any = None
+        self._client_of = 0
 
     def put(self, name: str, data: bytes) -> None:
         """Store *data* under *name*, if there is nothing yet: a blob is what its name says, so it is never changed."""
@@ -123,6 +124,7 @@ class AzureBlobs:
 
         Where it is another size nothing is appended, and that size is returned:
         what was appended before its answer was lost is not appended again.
+        Raises FileExistsError where it is another kind of blob, or is full.
         """
         from azure.core import MatchConditions
         from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceModifiedError
@@ -134,6 +136,8 @@ class AzureBlobs:
         try:
             blob.append_block(data, appendpos_condition=at)
         except HttpResponseError as error:
+            if error.status_code == 409:  # it is no append blob, or takes no more blocks
+                raise FileExistsError(f"{self.address(name)} cannot be appended to") from error
             if error.status_code not in {404, 412}:
                 raise
             return self.size(name) or 0
@@ -143,8 +147,13 @@ class AzureBlobs:
         """The URL of *name*, without any secret."""
         return f"{self.url}/{quote(name)}"
 
-    @cached_property
+    @property
     def _service(self) -> Any:
+        if self._client_of != os.getpid():  # a forked child must not speak through its parent's connections
+            self._client, self._client_of = self._connect(), os.getpid()
+        return self._client
+
+    def _connect(self) -> Any:
         try:
             from azure.storage.blob import BlobServiceClient
         except ImportError as error:

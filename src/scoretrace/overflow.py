@@ -48,9 +48,10 @@ class Overflow:
         """The payloads that rows in *text* point at and that have to be in storage first."""
         if self.azure is None:
             return []
-        prefix = f"{self.azure.url}/modeldata/"
+        # Also those of rows that were written before there was storage: readers find them below it by their path.
+        prefixes = (f"{self.azure.url}/modeldata/", "modeldata/")
         found = (address.decode("utf-8", "replace") for address in _NAMED.findall(text))
-        return [name_of(address) for address in found if address.startswith(prefix)]
+        return [name_of(address) for address in found if address.startswith(prefixes)]
 
     def store(self, names: Iterable[str]) -> str:
         """

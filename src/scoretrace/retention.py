@@ -37,6 +37,7 @@ def sweep(home: Path, *, now: float, keep_seconds: float, keep_bytes: float) -> 
     payload goes only when no segment of its day, the next, or an earlier one is
     left, so that no row points at nothing.
     """
+    _forget_quarantine(home, now - keep_seconds)
     segments = _segments(home, now)
     payloads = _payloads(home, now)
     total = sum(kept.size for kept in (*segments, *payloads))
@@ -56,6 +57,15 @@ def sweep(home: Path, *, now: float, keep_seconds: float, keep_bytes: float) -> 
             if kept.is_segment:
                 rows[kept.day] -= 1
     return removed
+
+
+def _forget_quarantine(home: Path, before: float) -> None:
+    """What was set aside is in the journal too, as long as that is kept; torn lines are in neither after it."""
+    with suppress(OSError):
+        for path in (home / "state" / "quarantine").iterdir():
+            with suppress(OSError):
+                if path.stat().st_mtime < before:
+                    path.unlink()
 
 
 def _after(day: str) -> str:

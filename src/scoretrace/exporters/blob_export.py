@@ -74,9 +74,13 @@ class BlobDrain(Drain):
                 reason = self.payloads.store(self.payloads.named_in(data))
                 if reason:
                     raise Blocked(reason)
-                size = self._blobs.append(f"telemetry/{segment.name}", data, at)
+                try:
+                    size = self._blobs.append(f"telemetry/{segment.name}", data, at)
+                except FileExistsError as error:
+                    self._skip(segment, str(error))
+                    return
                 if size > segment.path.stat().st_size:
-                    self._skip(segment)
+                    self._skip(segment, "the container has a larger blob of that name")
                     return
                 self.counts["bytes"] += max(size - at, 0)
                 at = size
@@ -85,10 +89,10 @@ class BlobDrain(Drain):
                 self.cursor.save()
                 self._recovered()
 
-    def _skip(self, segment: Segment) -> None:
-        """A blob that has more than its segment is somebody else's."""
+    def _skip(self, segment: Segment, why: str) -> None:
+        """Leave a blob alone that is somebody else's; its segment stays here."""
         self.counts["skipped"] += 1
-        self.say(f"telemetry/{segment.name} is not copied: the container has a larger blob of that name")
+        self.say(f"telemetry/{segment.name} is not copied: {why}")
         self.cursor.advance(segment.name, segment.path.stat().st_size)
         self._read[segment.name] = segment.size
         self.cursor.save()

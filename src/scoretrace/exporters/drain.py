@@ -101,9 +101,13 @@ class Drain:
         if not try_lock(fd):
             os.close(fd)
             return False
-        self._lock_fd = fd
         self.cursor = Cursor(self.home, self.name, self.scope)
-        self.cursor.save()  # from here on retention keeps what is not delivered
+        try:
+            self.cursor.save()  # from here on retention keeps what is not delivered
+        except OSError:
+            os.close(fd)
+            raise
+        self._lock_fd = fd
         self._read.clear()
         self._full_at = float("-inf")
         self._lead()
@@ -128,9 +132,8 @@ class Drain:
         seconds it is worth trying again.
         """
         while True:
-            left = self._not_before - time.monotonic()
-            if left > 0:
-                return left
+            if self.pause:
+                return self.pause
             try:
                 if not self._pass():
                     return None
@@ -142,10 +145,9 @@ class Drain:
             except OSError as error:  # a full disk, where the cursor is to be saved
                 self._failed(said(error), None)
             except Exception as error:  # noqa: BLE001 - the thread that delivers must go on
-                _log.debug("the delivery of %s stumbled", self.name, exc_info=True)
                 self._failed(said(error), None)
             if self._failures:
-                return max(self._not_before - time.monotonic(), 0.0)
+                return self.pause
 
     def _pass(self) -> bool:
         """
@@ -178,6 +180,11 @@ class Drain:
         """Do not wait for the next attempt, unless the other side asked for it."""
         if not self._asked_to_wait:
             self._not_before = float("-inf")
+
+    @property
+    def pause(self) -> float:
+        """How many seconds the next attempt is away."""
+        return max(self._not_before - time.monotonic(), 0.0)
 
     @property
     def failures(self) -> int:
@@ -243,7 +250,7 @@ class Drain:
         for end, line in segments.lines(segment.path, read):
             read = end
             yield end, line
-            if self.gentle:
+            if self.gentle and self.deadline == float("inf"):  # at the end of a process nobody else has anything to do
                 self._yield_interpreter()
         if read < segment.size:
             self._torn[segment.name] = segment.size

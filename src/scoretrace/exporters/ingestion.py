@@ -46,7 +46,7 @@ class Ingestion:
     """The endpoint that *url* names (without its path), through *post*."""
 
     def __init__(self, url: str, post: Post, said: Callable[[BaseException], str]) -> None:
-        self.url = url
+        self.url = self._origin = url
         self._post = post
         self._said = said
         self._gzip = True
@@ -57,6 +57,7 @@ class Ingestion:
         try:
             answer = self._send(body, timeout)
         except Exception as error:  # noqa: BLE001 - azure-core, requests and credentials raise what they like
+            self.url = self._origin  # a host that it was sent to may be gone
             return Reply(reason=self._said(error))
         return reply_of(answer.status, answer.body, answer.headers, len(envelopes))
 

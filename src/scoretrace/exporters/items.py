@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from scoretrace import forks, ticks
+from scoretrace.blobs import FolderBlobs
 from scoretrace.cursor import HELD
 from scoretrace.errors import FormatError
 from scoretrace.exporters import segments
@@ -135,7 +136,8 @@ class ItemDrain(Drain):
 
     def _pass_held(self) -> bool:
         worked = False
-        for entries, ends in self._batches(self._held_lines()):
+        for read, ends in self._batches(self._held_lines()):
+            entries = self._fresh(read)
             reason = self._stored([name for entry in entries for name in self._named_in(entry)])
             if reason:
                 self._say_storage(reason)
@@ -225,9 +227,8 @@ class ItemDrain(Drain):
         if not lines:
             return
         folder = self.home / HELD / self.name
-        folder.mkdir(parents=True, exist_ok=True)
         held = [line for line in dict.fromkeys(entry.line for entry in self._hand) if line in lines]
-        (folder / f"{time.time_ns()}.blob").write_bytes(b"".join(line + b"\n" for line in held))
+        FolderBlobs(folder).put(f"{time.time_ns()}.blob", b"".join(line + b"\n" for line in held))
         self.counts["put_off"] += len(held)
         self._hand = [entry for entry in self._hand if entry.line not in lines]
 
@@ -308,7 +309,6 @@ class ItemDrain(Drain):
 
     def _set_aside(self, line: bytes, segment: str, refusal: Refusal, why: str) -> None:
         folder = self.home / "state" / "quarantine"
-        folder.mkdir(parents=True, exist_ok=True)
         record = {
             "exporter": self.name,
             "segment": segment,
@@ -316,8 +316,10 @@ class ItemDrain(Drain):
             "message": refusal.message,
             "line": line.decode("utf-8", "replace"),
         }
-        with (folder / f"{self.name}_{time.strftime('%Y%m%d', time.gmtime())}.ndjson").open("ab") as file:
-            file.write(msgspec.json.encode(record) + b"\n")
+        with suppress(OSError):  # the line is in the journal too; what was accepted must not be sent again for this
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / f"{self.name}_{time.strftime('%Y%m%d', time.gmtime())}.ndjson").open("ab") as file:
+                file.write(msgspec.json.encode(record) + b"\n")
         self._count(why, 1, f"set aside in {folder}: {refusal.message}")
 
     def _count(self, why: str, number: int, message: str) -> None:

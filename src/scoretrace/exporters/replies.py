@@ -53,7 +53,10 @@ def reply_of(status: int, body: bytes, headers: Mapping[str, str], count: int) -
     >>> reply_of(206, b'{"errors":[{"index":1,"statusCode":400,"message":"no"}]}', {}, 2).refused[1].message
     'no'
     """
-    errors = track.errors(body, count)
+    answer = track.decode(body)
+    errors = {e.index: e for e in answer.errors or () if e.index is not None and 0 <= e.index < count}
+    if status == 206 and not errors and answer.items_accepted < count:  # which part was accepted is not said
+        return Reply(reason=_message(status, errors), retry_after=_retry_after(headers))
     if status in {200, 206}:
         refused = {index: _refusal(error) for index, error in errors.items() if error.status_code in _REFUSALS}
         again = frozenset(errors.keys() - refused.keys())

@@ -188,7 +188,7 @@ class Worker:
         until = end if drain.leads else others
         if time.monotonic() >= until or turn.thread is None or not turn.thread.is_alive():
             return False
-        if drain.counts["failures"] > before["failures"]:
+        if drain.counts["failures"] > before["failures"] or drain.pause > end - time.monotonic():
             return False
         if not drain.is_settled(found):
             return True

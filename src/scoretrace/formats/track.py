@@ -31,15 +31,14 @@ def encode(answer: Answer) -> bytes:
     return msgspec.json.encode(answer)
 
 
-def errors(body: bytes, count: int) -> dict[int, ItemError]:
+def decode(body: bytes) -> Answer:
     """
-    The errors of an answer to *count* items by index; none where *body* is no such answer.
+    The answer in *body*; one that says nothing where there is none.
 
-    >>> errors(b'{"errors":[{"index":1,"statusCode":400,"message":"no"}]}', 2)[1].message
+    >>> decode(b'{"errors":[{"index":1,"statusCode":400,"message":"no"}]}').errors[0].message
     'no'
     """
     try:
-        found = msgspec.json.decode(body, type=Answer, strict=False).errors or ()
+        return msgspec.json.decode(body, type=Answer, strict=False)
     except (msgspec.MsgspecError, RecursionError):
-        return {}
-    return {error.index: error for error in found if error.index is not None and 0 <= error.index < count}
+        return Answer()
