@@ -74,10 +74,10 @@ class Endpoint:
             if isinstance(answer, int):
                 answer = (answer, {}, {})
             status, headers, body = answer
-            if status in {200, 206}:
+            if status in {200, 206} and isinstance(body, dict) and body["errors"] is not None:
                 bad = {error["index"] for error in body["errors"]}
                 self.envelopes += [envelope for index, envelope in enumerate(batch) if index not in bad]
-            return status, headers, json.dumps(body).encode()
+            return status, headers, (body if isinstance(body, str) else json.dumps(body)).encode()
 
     def _handler(self):
         endpoint = self

@@ -50,6 +50,9 @@ def test_a_connection_string_names_key_and_endpoint(text, endpoint):
         (f"InstrumentationKey={GUID};IngestionEndpoint=ftp://a.b", "IngestionEndpoint"),
         (f"InstrumentationKey={GUID};IngestionEndpoint=https://a:port/", "IngestionEndpoint"),
         (f"InstrumentationKey={GUID};Ingestion", "cut off"),
+        (f"InstrumentationKey={GUID};IngestionEndpoint=https://weste", "IngestionEndpoint"),
+        (f"InstrumentationKey={GUID};IngestionEndpoint=https://a.b/?c=d", "IngestionEndpoint"),
+        (f"InstrumentationKey={GUID};IngestionEndpoint=https://me:secret@a.b/", "IngestionEndpoint"),
         (f"InstrumentationKey={GUID};Authorization=magic", "Authorization"),
         ("nonsense", "InstrumentationKey"),
     ],
@@ -88,6 +91,7 @@ def test_storage_has_a_url_without_secrets(text, url):
         "nonsense",
         "https://",
         "ftp://a.b/",
+        f"https://me:{SECRET}@a.b/",
         f"AccountName=team;AccountKey={SECRET};Endpo",
         f"AccountKey={SECRET}",
         "AccountName=team",
@@ -111,6 +115,7 @@ def test_storage_that_cannot_work_is_refused_when_it_is_given(text):
         ({"exporter": "opentelemetry"}, "needs connection_string"),
         ({"credential": 7}, "credential: it must have get_token"),
         ({"credential": "magic"}, "credential: it must be"),
+        ({"credential": type("Unhashable", (), {"get_token": 1, "__hash__": None})()}, "credential: it must have"),
     ],
 )
 def test_an_exporter_that_cannot_work_is_refused_when_it_is_given(given, said):
@@ -174,6 +179,7 @@ def test_no_secret_is_in_a_repr():
     shown = repr(resolve(given, {}))
 
     assert SECRET not in shown
+    assert GUID not in shown
     assert {setting.name for setting in SETTINGS if setting.secret} == set(given)
 
 

@@ -3,7 +3,9 @@
 import json
 import logging
 import os
+import shutil
 import sys
+import threading
 import time
 
 import pytest
@@ -12,6 +14,7 @@ import scoretrace
 from ingestion import KEY, Endpoint, accepted, partly
 from scoretrace.cursor import Cursor
 from scoretrace.exporters.items import BATCH_BYTES, BATCH_ITEMS
+from scoretrace.locks import try_lock
 
 SCOPE = KEY.replace("-", "")
 OURS = "azure_monitor"
@@ -360,8 +363,6 @@ def test_delivery_does_not_feed_on_itself(start, endpoint):
 
 def test_without_a_connection_string_nothing_starts(home):
     """Local is enough: no thread, no cursor that would keep retention waiting."""
-    import threading
-
     with scoretrace.configure(home=home) as telemetry:
         log.info("local")
         assert telemetry.flush()
@@ -493,3 +494,154 @@ def test_a_row_that_was_put_off_expires_like_any_other(start, home, endpoint):
     assert endpoint.envelopes == []
     assert telemetry.stats()["undelivered"] == {"expired": 1}
     assert not held.exists()
+
+
+def numbered(batch):
+    return [envelope["data"]["baseData"]["message"] for envelope in batch]
+
+
+def test_a_row_that_is_held_blocks_nobody_and_repeats_nobody(start, endpoint):
+    """Not the new rows, also after an outage in the middle; not the rows that were held with it."""
+
+    def poison(batch):
+        return partly(len(batch), [(i, 500, "oops") for i, text in enumerate(numbered(batch)) if text == "1"])
+
+    def throttled(batch):
+        return partly(len(batch), [(i, 429, "slower") for i in range(len(batch))])
+
+    endpoint.always = throttled
+    telemetry = start()
+    burst(4)
+    while not telemetry._worker.drains[0].holds:
+        time.sleep(0.05)
+    endpoint.always = poison
+    endpoint.answers = [503]
+    burst(4, start=10)
+
+    assert endpoint.wait_for(7) == 7
+    burst(2, start=20)
+    assert endpoint.wait_for(9) == 9
+    endpoint.always = None
+    assert telemetry.flush(30)
+    assert sorted(map(int, endpoint.messages())) == [0, 1, 2, 3, 10, 11, 12, 13, 20, 21]
+
+
+def test_a_folder_that_cannot_be_looked_at_is_not_gone(start, endpoint, monkeypatch):
+    """Too many open files, for a moment: what was delivered is not forgotten."""
+    telemetry = start()
+    burst(10)
+    assert telemetry.flush(30)
+    real = os.scandir
+
+    def failing(path):
+        if "telemetry" in os.fspath(path):
+            raise OSError(24, "Too many open files")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", failing)
+    assert not telemetry.flush(0.5)
+    monkeypatch.setattr(os, "scandir", real)
+    burst(1, start=10)
+
+    assert telemetry.flush(30)
+    assert len(endpoint.ids()) == len(set(endpoint.ids())) == 11
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (206, {}, {"itemsReceived": 1, "itemsAccepted": 0, "errors": []}),
+        (206, {}, {"errors": [{"index": 99, "statusCode": 500}]}),
+        (206, {}, {"errors": None}),
+        (200, {}, "<html>Please log in</html>"),
+        (200, {}, '"ok"'),
+        (204, {}, ""),
+    ],
+    ids=["not accounted for", "of another batch", "no errors", "login page", "no object", "another success"],
+)
+def test_an_answer_that_says_too_little_is_not_believed(start, endpoint, answer):
+    """What may not have been taken comes again."""
+    endpoint.answers = [answer]
+    telemetry = start()
+    burst(1)
+
+    assert telemetry.flush(30)
+    assert len(endpoint.batches) == 2
+    assert set(endpoint.messages()) == {"0"}
+
+
+def test_an_error_without_a_message_is_still_an_error(start, endpoint):
+    """Whatever the service leaves out."""
+    endpoint.answers = [
+        lambda batch: (206, {}, {"itemsAccepted": 0, "errors": [{"index": 0, "statusCode": 500, "message": None}]})
+    ]
+    telemetry = start()
+    burst(1)
+
+    assert telemetry.flush(30)
+    assert len(endpoint.batches) == 2
+
+
+@pytest.mark.parametrize("header", ["0", "Thu, 01 Jan 1970 00:00:00 GMT", "nonsense", "-5"])
+def test_a_time_that_is_over_is_waited_for_all_the_same(start, endpoint, header):
+    """The clock of the service may be another: no storm of requests."""
+    endpoint.always = (503, {"Retry-After": header}, {})
+    telemetry = start()
+    burst(1)
+    time.sleep(1)
+
+    assert len(endpoint.batches) <= 5
+    endpoint.always = None
+    assert telemetry.flush(30)
+
+
+def test_a_home_that_is_removed_is_begun_anew(start, home, endpoint):
+    """The lock, too: another process could hold the new one."""
+    telemetry = start()
+    burst(5)
+    assert telemetry.flush(30)
+    shutil.rmtree(home)
+    time.sleep(1.1)  # the journal looks after its file once a second
+    burst(5, start=5)
+
+    assert telemetry.flush(30)
+    assert sorted(map(int, endpoint.messages())) == list(range(10))
+    (lock,) = (home / "state" / "exporters").iterdir()
+    with lock.open("rb") as file:
+        assert not try_lock(file.fileno())
+
+
+def test_rows_of_others_are_within_the_limits_too(start, home, endpoint):
+    """What `scoretrace serve` took, or somebody copied in, is guarded before it goes out."""
+    telemetry = start(exporter="none")
+    burst(1)
+    telemetry.shutdown()
+    (segment,) = home.glob("telemetry/*/Messages/*/*/*.blob")
+    long = json.loads(segment.read_text())
+    long["message"][0]["raw"] = "x" * 40_000
+    named = json.loads(segment.read_text())
+    named["context"]["custom"]["dimensions"].append({"n" * 200: "v"})
+    with segment.open("a") as file:
+        file.write(f"{json.dumps(long)}\n{json.dumps(named)}\n")
+    telemetry = start()
+
+    assert telemetry.flush(30)
+    found = [envelope["data"]["baseData"] for envelope in endpoint.envelopes]
+    assert len(found) == 3
+    assert max(len(data["message"]) for data in found) <= 32_768
+    assert max(len(name) for data in found for name in data["properties"]) <= 150
+    assert sum("payload_uri" in data["properties"] for data in found) == 2
+
+
+def test_no_message_has_the_key_in_it(start, home, endpoint, caplog):
+    """In neither of its forms."""
+    endpoint.answers = [503, lambda batch: partly(len(batch), [(0, 400, "no")])]
+    telemetry = start()
+    burst(2)
+    assert telemetry.flush(30)
+
+    assert "azure_monitor" in caplog.text
+    for form in (KEY, SCOPE):
+        assert form not in caplog.text
+        assert form not in next((home / "state" / "quarantine").glob("*")).name
+        assert form not in " ".join(thread.name for thread in threading.enumerate())

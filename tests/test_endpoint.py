@@ -287,6 +287,24 @@ def test_numbers_that_are_none_do_not_spoil_a_batch(served, home):
     ]
 
 
+def test_a_lone_surrogate_spoils_nothing(served, home):
+    """The SDKs send them; it is text here, as where we log it."""
+    body = json.dumps([envelope("a"), envelope("\ud800 b"), envelope("c")])
+    status, answer = served.post(body.encode())
+
+    assert (status, answer["errors"]) == (200, [])
+    assert messages(home) == ["\\ud800 b", "a", "c"]
+
+
+def test_gzip_in_several_parts_is_taken_whole(served, home):
+    """A gzip file may be several, one after the other."""
+    first, second = json.dumps(envelope("a")) + "\n", json.dumps(envelope("b"))
+    body = gzip.compress(first.encode()) + gzip.compress(second.encode())
+
+    assert served.post(body, **{"Content-Encoding": "gzip"})[1]["itemsAccepted"] == 2
+    assert messages(home) == ["a", "b"]
+
+
 def test_our_own_telemetry_goes_through_it_unchanged(served, home, tmp_path):
     """From one home to another, with the same item ids."""
     origin = tmp_path / "origin"

@@ -208,6 +208,25 @@ def test_a_trace_keeps_its_shape(telemetry, items):
     assert (exception.type, exception.message) == ("ValueError", "no")
 
 
+def test_an_attribute_may_hold_anything(telemetry, items):
+    """A URL that is none costs no span."""
+    broken = {"http.method": "GET", "http.url": "http://[bad/x", "db.system": ("a", "b")}
+    tracer(scoretrace.JournalSpanExporter()).start_span("call", kind=SpanKind.CLIENT, attributes=broken).end()
+    tracer(scoretrace.JournalSpanExporter()).start_span("call", kind=SpanKind.SERVER, attributes=broken).end()
+
+    assert items("dependency")[0].data == items("request")[0].url == "http://[bad/x"
+
+
+def test_the_journal_does_not_take_what_delivery_says(telemetry, items):
+    """An OpenTelemetry handler on the root logger hears the HTTP client of the delivery, too."""
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(SimpleLogRecordProcessor(scoretrace.JournalLogExporter()))
+    for name in ("azure.core.pipeline", "urllib3.connectionpool", "scoretrace", "azureml"):
+        provider.get_logger(name).emit(LogRecord(timestamp=1, body=name))
+
+    assert [item.message for item in items("trace")] == ["azureml"]
+
+
 def test_the_journal_takes_what_is_too_large(telemetry, items, home):
     """A pipeline that ends in the journal has our guard, too."""
     emit(scoretrace.JournalLogExporter(), (LARGE, None))

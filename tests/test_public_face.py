@@ -15,7 +15,7 @@ SOURCE = ROOT / "src" / "scoretrace"
 
 # Who may import whom: a module imports from the layers before its own, and from no other of its own.
 LAYERS = (
-    {"errors", "forks", "locks", ""},
+    {"errors", "forks", "locks", "backoff", ""},
     {"ticks", "connections"},
     {"item", "schema", "settings", "blobs"},
     {"formats.parts", "formats.track", "overflow"},

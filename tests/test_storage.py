@@ -23,6 +23,8 @@ from azure.storage.blob import (
 import scoretrace
 from conftest import ACCOUNT, run_azurite
 from scoretrace.blobs import AzureBlobs
+from scoretrace.guarding import new_guard
+from scoretrace.item import Trace
 
 log = logging.getLogger("score")
 LARGE = "{" + ", ".join(f'"{number}": "{"x" * 100}"' for number in range(1_000)) + "}"
@@ -221,6 +223,28 @@ def test_an_append_whose_answer_was_lost_is_not_repeated(azurite):
 
     with blobs.open(name) as file:
         assert file.read() == b"one\ntwo\n"
+
+
+def test_a_guard_stores_originals_too(azurite, service, home):
+    """In front of somebody else's exporter, with storage of its own."""
+    guarded = new_guard({"home": home, "storage": azurite})
+    fit = guarded(Trace(message=LARGE))
+
+    uri = fit.custom_dimensions["payload_uri"]
+    assert read(service, "modeldata", uri.partition("/modeldata/")[2]) == LARGE.encode()
+
+
+@pytest.mark.parametrize(
+    "address", ["modeldata//b.json", "{url}/modeldata/a//b.json", "{url}/modeldata/../x", "{url}/"]
+)
+def test_a_dimension_that_only_looks_like_an_address_stops_nothing(start, azurite, service, endpoint, address):
+    """A script may call its own like ours."""
+    telemetry = start(azurite)
+    log.info("odd", extra={"payload_uri": address.format(url=service.url.rstrip("/"))})
+    log.info(LARGE)
+
+    assert telemetry.flush(30)
+    assert len(endpoint.envelopes) == 2
 
 
 def copied(service, home):

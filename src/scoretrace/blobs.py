@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, urlsplit
 
+from scoretrace import forks
 from scoretrace.connections import credential, is_loopback, storage_url
 from scoretrace.errors import MissingExtraError
 
@@ -95,26 +96,34 @@ class AzureBlobs:
 
     def put(self, name: str, data: bytes) -> None:
         """Store *data* under *name*, if there is nothing yet: a blob is what its name says, so it is never changed."""
-        from azure.core.exceptions import ResourceExistsError
+        blob = self._blob(name, create=True)
+        from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 
-        with suppress(ResourceExistsError):
-            self._blob(name, create=True).upload_blob(data, overwrite=False)
+        try:
+            blob.upload_blob(data, overwrite=False)
+        except ResourceExistsError:
+            pass
+        except ResourceNotFoundError:
+            self._containers.clear()  # somebody removed it; the next attempt makes it anew
+            raise
 
     def open(self, name: str) -> BinaryIO:
         """Read *name*; raises FileNotFoundError where there is none."""
+        blob = self._blob(name)
         from azure.core.exceptions import ResourceNotFoundError
 
         try:
-            return io.BytesIO(self._blob(name).download_blob().readall())
+            return io.BytesIO(blob.download_blob().readall())
         except ResourceNotFoundError as error:
             raise FileNotFoundError(f"there is no {self.address(name)}") from error
 
     def size(self, name: str) -> int | None:
         """How many bytes *name* has; None where there is no such blob."""
+        blob = self._blob(name)
         from azure.core.exceptions import ResourceNotFoundError
 
         try:
-            return int(self._blob(name).get_blob_properties().size)
+            return int(blob.get_blob_properties().size)
         except ResourceNotFoundError:
             return None
 
@@ -126,19 +135,21 @@ class AzureBlobs:
         what was appended before its answer was lost is not appended again.
         Raises FileExistsError where it is another kind of blob, or is full.
         """
+        blob = self._blob(name, create=True)
         from azure.core import MatchConditions
         from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceModifiedError
 
-        blob = self._blob(name, create=True)
-        if at == 0:
-            with suppress(ResourceExistsError, ResourceModifiedError):
-                blob.create_append_blob(match_condition=MatchConditions.IfMissing)
         try:
+            if at == 0:
+                with suppress(ResourceExistsError, ResourceModifiedError):
+                    blob.create_append_blob(match_condition=MatchConditions.IfMissing)
             blob.append_block(data, appendpos_condition=at)
         except HttpResponseError as error:
             if error.status_code == 409:  # it is no append blob, or takes no more blocks
                 raise FileExistsError(f"{self.address(name)} cannot be appended to") from error
-            if error.status_code not in {404, 412}:
+            if error.status_code == 404:
+                self._containers.clear()  # it may be the container that somebody removed
+            elif error.status_code != 412:
                 raise
             return self.size(name) or 0
         return at + len(data)
@@ -150,7 +161,8 @@ class AzureBlobs:
     @property
     def _service(self) -> Any:
         if self._client_of != os.getpid():  # a forked child must not speak through its parent's connections
-            self._client, self._client_of = self._connect(), os.getpid()
+            with forks.still():
+                self._client, self._client_of = self._connect(), os.getpid()
         return self._client
 
     def _connect(self) -> Any:
@@ -168,10 +180,12 @@ class AzureBlobs:
         return BlobServiceClient(self._account_url, credential=signed, **options)
 
     def _blob(self, name: str, *, create: bool = False) -> Any:
+        # First of all: it imports what the callers import next, while a fork has to wait.
+        service = self._service
         container, *rest = [*self._base, *name.split("/")]
         if create and container not in self._containers:
             self._make(container)
-        return self._service.get_blob_client(container, "/".join(rest))
+        return service.get_blob_client(container, "/".join(rest))
 
     def _make(self, container: str) -> None:
         from azure.core.exceptions import HttpResponseError, ResourceExistsError

@@ -20,7 +20,7 @@ DEFAULT_AUDIENCE = "https://monitor.azure.com/"
 # The account that every Azurite and storage emulator has; its name is documented and no secret.
 DEVELOPMENT_URL = "http://127.0.0.1:10000/devstoreaccount1"
 
-_GUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+KEY = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)  # an instrumentation key
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _QUERY = re.compile(r"\?[^\s'\")>]+")
 _WAY_OUT = "copy the whole connection string from the Overview page of the Application Insights resource"
@@ -51,13 +51,13 @@ def ingestion(text: str) -> Ingestion:
         SettingsError: it has no key, or an endpoint that is no URL. The message never repeats the string.
     """
     text = text.strip()
-    if _GUID.fullmatch(text):
+    if KEY.fullmatch(text):
         return Ingestion(text.lower(), DEFAULT_ENDPOINT, DEFAULT_AUDIENCE)
     fields, broken = _fields(text)
     key = fields.get("instrumentationkey", "")
     if not key:
         raise SettingsError(f"connection_string has no InstrumentationKey: {_WAY_OUT}")
-    if not _GUID.fullmatch(key):
+    if not KEY.fullmatch(key):
         raise SettingsError(f"connection_string has an InstrumentationKey that is not a GUID: {_WAY_OUT}")
     if broken:
         raise SettingsError(f"connection_string has a field without a value, as if it were cut off: {_WAY_OUT}")
@@ -68,7 +68,7 @@ def ingestion(text: str) -> Ingestion:
         location = fields.get("location", "")
         endpoint = f"https://{location and location + '.'}dc.{fields['endpointsuffix']}"
     endpoint = DEFAULT_ENDPOINT if endpoint is None else endpoint
-    if not _is_url(endpoint):
+    if not _is_url(endpoint) or "?" in endpoint:
         raise SettingsError(f"connection_string has an IngestionEndpoint that is no URL: {_WAY_OUT}")
     return Ingestion(key.lower(), endpoint.rstrip("/"), fields.get("aadaudience", "") or DEFAULT_AUDIENCE)
 
@@ -149,8 +149,20 @@ def credential(given: Any) -> Any:
         from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
     except ImportError as error:
         raise MissingExtraError("credential", "azure", package="azure-identity") from error
-    client_id = dict(pair.split("=", 1) for pair in given.split(";") if "=" in pair).get("ClientId")
+    client_id = _fields(given)[0].get("clientid")
     return ManagedIdentityCredential(client_id=client_id) if client_id else DefaultAzureCredential()
+
+
+def is_sign_in(text: str) -> bool:
+    """
+    Whether *text* asks for a credential of the environment.
+
+    "default", or what Azure's own agents write into their variable:
+
+    >>> is_sign_in("Authorization=AAD; ClientId=7"), is_sign_in("magic")
+    (True, False)
+    """
+    return text.lower() == "default" or _fields(text)[0].get("authorization", "").upper() == "AAD"
 
 
 def _fields(text: str) -> tuple[Mapping[str, str], bool]:
@@ -164,6 +176,10 @@ def _fields(text: str) -> tuple[Mapping[str, str], bool]:
 def _is_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0 and " " not in text
+        host = parts.hostname or ""
+        # A name without a dot is somebody's container, which has no certificate; with https it is one that was cut off.
+        known = parts.scheme == "http" or "." in host or ":" in host or is_loopback(host)
+        whole = bool(host) and known and parts.username is None and not parts.fragment
+        return parts.scheme in {"http", "https"} and whole and parts.port != 0 and " " not in text
     except ValueError:
         return False

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scoretrace import ticks
+from scoretrace.connections import KEY
 from scoretrace.errors import FormatError, MissingExtraError, SettingsError
 from scoretrace.formats import breeze, continuous_export, track
 from scoretrace.formats.track import Answer, ItemError
@@ -40,12 +41,10 @@ HOST, PORT = "127.0.0.1", 8317
 BODY_BYTES = 32 * 1024**2  # as it arrives; the largest that an SDK was seen to send has 17 MB
 PLAIN_BYTES = 128 * 1024**2  # decompressed
 MOST_ITEMS = 64_000  # in a batch: Application Insights service limits
-# Envelope.time is accepted from 48 hours back to two hours ahead: EndpointSpecs, Envelope.
-_BACK, _AHEAD = 48 * 3_600 * ticks.SECOND, 2 * 3_600 * ticks.SECOND
 _MOST_APPS = 100  # telemetry folders; a sender that makes up roles must not open files without end
 _OTHER_APP = f"other_{NO_KEY.replace('-', '')}"
-_GUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
-_NO_JSON = re.compile(rb"NaN|Infinity")
+_NO_JSON = re.compile(rb"NaN|Infinity|\\u[dD]")
+_LONE = re.compile("[\ud800-\udfff]")
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -118,7 +117,7 @@ class Receiver:
         for item in items:
             if item.timestamp is None:
                 raise FormatError("Field 'time' on type 'Envelope' is required but missing or empty")
-            if not now - _BACK <= item.timestamp <= now + _AHEAD:
+            if not now - track.OLDEST <= item.timestamp <= now + track.NEWEST:
                 older = item.timestamp < now
                 raise FormatError(
                     f"Field 'time' on type 'Envelope' is {'older' if older else 'newer'} than the allowed "
@@ -152,15 +151,18 @@ def _plain(body: bytes, encoding: str) -> bytes:
         return body
     if encoding != "gzip":
         raise Refused(415, f"Content-Encoding must be gzip or none, not {encoding[:40]}")
-    unpack = zlib.decompressobj(_GZIP)
-    try:
-        plain = unpack.decompress(body, PLAIN_BYTES)
-    except zlib.error as error:
-        raise Refused(400, f"not gzip: {error}") from error
-    if unpack.unconsumed_tail:
-        raise Refused(413, f"a body has at most {PLAIN_BYTES:,} bytes decompressed")
-    if not unpack.eof:
-        raise Refused(400, "not gzip: cut off")
+    plain = b""
+    while body:  # a gzip file may be several, one after the other
+        unpack = zlib.decompressobj(_GZIP)
+        try:
+            plain += unpack.decompress(body, PLAIN_BYTES - len(plain) + 1)
+        except zlib.error as error:
+            raise Refused(400, f"not gzip: {error}") from error
+        if len(plain) > PLAIN_BYTES:
+            raise Refused(413, f"a body has at most {PLAIN_BYTES:,} bytes decompressed")
+        if not unpack.eof:
+            raise Refused(400, "not gzip: cut off")
+        body = unpack.unused_data
     return plain
 
 
@@ -173,11 +175,16 @@ def _split(body: bytes) -> list[bytes]:
         except msgspec.DecodeError:
             if not _NO_JSON.search(text):
                 raise
-        # Python's own json writes NaN and Infinity, which are no JSON, and OpenCensus sends them.
+        # Python's own json writes NaN, Infinity and lone surrogates, which are no JSON, and the SDKs send them.
         found = json.loads(text, parse_constant=str)
-        return [msgspec.json.encode(part) for part in (found if isinstance(found, list) else [found])]
+        return [_lone(json.dumps(part, ensure_ascii=False)) for part in (found if isinstance(found, list) else [found])]
     except (ValueError, RecursionError) as error:
         raise Refused(400, f"not a JSON array of envelopes, nor one envelope a line: {error}") from error
+
+
+def _lone(text: str) -> bytes:
+    """*text* in UTF-8, lone surrogates as the text of their escape."""
+    return _LONE.sub(lambda found: f"\\\\u{ord(found[0]):04x}", text).encode()
 
 
 def _parts(text: bytes) -> list[bytes]:
@@ -199,7 +206,7 @@ def _key(envelope: bytes) -> str:
         key = msgspec.json.decode(envelope, type=_Keyed).iKey.strip().lower()
     except (msgspec.MsgspecError, RecursionError) as error:
         raise FormatError(f"not a telemetry envelope: {error}") from error
-    if not _GUID.fullmatch(key):
+    if not KEY.fullmatch(key):
         raise FormatError("Invalid instrumentation key")
     return key
 

@@ -6,7 +6,7 @@ import os
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Lock
+from threading import RLock
 from typing import Protocol
 
 _WAIT_SECONDS = 2.0
@@ -21,7 +21,7 @@ class Forked(Protocol):
 
 _known: weakref.WeakSet[Forked] = weakref.WeakSet()
 _hooked = False
-_still = Lock()
+_still = RLock()
 _forking = False  # whether a fork holds it
 
 
@@ -61,6 +61,6 @@ def _in_parent() -> None:
 
 def _in_child() -> None:
     global _still, _forking
-    _still, _forking = Lock(), False
+    _still, _forking = RLock(), False
     for subject in list(_known):
         subject.after_fork()

@@ -27,6 +27,7 @@ Handler = TypeVar("Handler", bound=logging.Handler)
 
 _ROOM = LIMIT - 4 * MARGIN  # they add tags of their own
 _TRIES = 8
+_MOST_WAITING = 1_000
 
 _log = logging.getLogger("scoretrace")
 
@@ -37,6 +38,7 @@ class Guard:
     def __init__(self, overflow: Overflow) -> None:
         self.overflow = overflow
         self.failures = 0
+        self._waiting: dict[str, None] = {}  # originals that storage did not take; they come again with later items
 
     def __call__(self, item: Item) -> Item:
         """*item*, or what fits in its place even when each character is escaped. Raises OSError."""
@@ -48,8 +50,11 @@ class Guard:
                 break
             limit = int(limit * min(_ROOM / size, 0.9))
         if item is not whole:
-            # Its row goes out next; where storage does not answer, it is tried again with the next one.
-            self.overflow.store(self.overflow.named_in(breeze.encode(item)))
+            self._waiting.update(dict.fromkeys(self.overflow.named_in(breeze.encode(item))))
+        if self._waiting and not self.overflow.store(self._waiting):
+            self._waiting.clear()
+        while len(self._waiting) > _MOST_WAITING:
+            self._waiting.pop(next(iter(self._waiting)))
         return item
 
     def failed(self, error: Exception) -> None:
@@ -61,7 +66,7 @@ class Guard:
 
 def new_guard(settings: dict[str, Any]) -> Guard:
     """The guard of *settings*: those of `configure`."""
-    return Guard(overflow_of(resolve({"exporter": "none", **settings})))
+    return Guard(overflow_of(resolve({"exporter": "none", **settings}), uploads=True))
 
 
 def guard(handler: Handler, **settings: Any) -> Handler:

@@ -8,20 +8,26 @@ there; whatever delivers the row uploads it first.
 
 from __future__ import annotations
 
+import logging
 import re
 import time
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from threading import Lock, Thread
 from urllib.parse import unquote
 
+from scoretrace import forks
+from scoretrace.backoff import Backoff
 from scoretrace.blobs import AzureBlobs, FolderBlobs
 from scoretrace.connections import said
 from scoretrace.settings import Settings
 
+_log = logging.getLogger("scoretrace")
 _NAMED = re.compile(rb'"payload_uri":"([^"\\]+)"')
 _AT_ONCE = 4  # uploads
-_WAIT_SECONDS, _WAIT_SECONDS_MOST = 0.5, 60.0  # after the first and the later failures
+_REFUSALS = frozenset({400, 409, 411, 412, 413, 416})  # HTTP answers that mean one blob, and not the account
 _REMEMBERED = 10_000  # names of payloads that are known to be stored
 
 
@@ -35,8 +41,9 @@ class Overflow:
         self.counts: Counter[str] = Counter()
         self._stored: OrderedDict[str, None] = OrderedDict()
         self._reason = ""
-        self._wait = 0.0
-        self._retry_at = float("-inf")
+        self._backoff = Backoff()
+        self.after_fork()
+        forks.tell(self)
 
     def put(self, sha256: str, data: bytes) -> str:
         """Store *data* on this machine, and return the address that its row carries. Raises OSError."""
@@ -60,61 +67,80 @@ class Overflow:
         After a failure it is not tried again for a while, longer each time, so
         that storage that does not answer holds up nothing else.
         """
-        missing = [name for name in dict.fromkeys(names) if name not in self._stored]
-        if not missing:
-            return ""
-        if time.monotonic() < self._retry_at:
+        with self._lock:
+            missing = [name for name in dict.fromkeys(names) if name not in self._stored]
+            if not missing:
+                return ""
+            if self._backoff.pause:
+                return self._reason
+            # One goes ahead: where it fails the others would, and each might take its ten seconds.
+            self._reason = self._upload(missing[0]) or self._upload_all(missing[1:])
+            if self._reason:
+                self._backoff.failed()
+            else:
+                self._backoff.succeeded()
+            while len(self._stored) > _REMEMBERED:
+                self._stored.popitem(last=False)
             return self._reason
-        # One goes ahead: where it fails, the others would, and each might take its ten seconds.
-        self._reason = self._upload(missing[0]) or self._upload_all(missing[1:])
-        if self._reason:
-            self._wait = min(max(self._wait * 2, _WAIT_SECONDS), _WAIT_SECONDS_MOST)
-            self._retry_at = time.monotonic() + self._wait
-        else:
-            self._wait = 0.0
-        while len(self._stored) > _REMEMBERED:
-            self._stored.popitem(last=False)
-        return self._reason
 
     def hurry(self) -> None:
         """Do not wait for the next attempt."""
-        self._retry_at = float("-inf")
+        self._backoff.hurry()
+
+    def after_fork(self) -> None:
+        """Another thread of the parent's may have held the lock."""
+        self._lock = Lock()
 
     def _upload_all(self, names: list[str]) -> str:
-        if not names:
-            return ""
-        from concurrent.futures import ThreadPoolExecutor  # here, because most processes only log
+        """Upload several at once, until one cannot be."""
+        todo, reasons = deque(names), [""]
 
-        try:
-            with ThreadPoolExecutor(_AT_ONCE) as pool:
-                reasons = list(pool.map(self._upload, names))
-        except RuntimeError:  # the interpreter ends, and takes no new threads
-            reasons = [self._upload(name) for name in names]
+        def work() -> None:
+            with suppress(IndexError):
+                while not any(reasons):
+                    reasons.append(self._upload(todo.popleft()))
+
+        # Daemons: the interpreter must not wait at its end for storage that hangs.
+        threads = [Thread(target=work, daemon=True) for _ in range(min(_AT_ONCE, len(names)) - 1)]
+        with suppress(RuntimeError):  # it takes no new ones at its end
+            for thread in threads:
+                thread.start()
+        work()
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
         return next(filter(None, reasons), "")
 
     def _upload(self, name: str) -> str:
         azure = self.azure
         if azure is None:
             return ""
+        data = None
+        # Gone, or never ours: somebody else's dimension of that name.
+        with suppress(OSError, ValueError), self.local.open(name) as file:
+            data = file.read()
         try:
-            try:
-                with self.local.open(name) as file:
-                    data = file.read()
-            except FileNotFoundError:
-                if azure.size(name) is None:  # nobody has it any more; its row can still be read
-                    self.counts["payloads_missing"] += 1
-            else:
+            if data is not None:
                 azure.put(name, data)
                 self.counts["payloads_stored"] += 1
+            else:
+                self.counts["payloads_missing"] += 1
         except Exception as error:  # noqa: BLE001 - azure-core, requests and credentials raise what they like
-            return said(error)
+            if getattr(error, "status_code", 0) not in _REFUSALS:
+                return said(error)
+            # Storage answers, and will not take this one: its row goes out, the original stays here.
+            self.counts["payloads_refused"] += 1
+            if self.counts["payloads_refused"] == 1:
+                _log.warning(
+                    "an original stays in %s: %s (further ones are only counted)", self.local.root, said(error)
+                )
         self._stored[name] = None
         return ""
 
 
-def overflow_of(settings: Settings) -> Overflow:
+def overflow_of(settings: Settings, *, uploads: bool = False) -> Overflow:
     """Where the originals go of what is too large; their addresses are in storage if something uploads them there."""
-    uploads = settings.ingestion is not None or "blob_export" in settings.exporter
+    uploads = uploads or settings.ingestion is not None or "blob_export" in settings.exporter
     azure = None
     if settings.storage and uploads:
         azure = AzureBlobs(settings.storage, credential=settings.credential)

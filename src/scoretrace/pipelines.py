@@ -12,7 +12,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from scoretrace.capture import spans
+from scoretrace.capture import spans as read
 from scoretrace.capture.values import as_text
 from scoretrace.errors import MissingExtraError
 from scoretrace.guarding import new_guard
@@ -52,7 +52,7 @@ class GuardedLogExporter(LogExporter):  # type: ignore[misc]
 
     def _guarded(self, data: Any) -> Any:
         try:
-            item = spans.log_item(data)
+            item = read.log_item(data)
             fit = self._guard(item)
             return data if fit is item else _with_log(data, item, fit)
         except Exception as error:  # noqa: BLE001 - telemetry must not break the one that sends it
@@ -88,7 +88,7 @@ class GuardedSpanExporter(SpanExporter):
 
     def _guarded(self, span: ReadableSpan) -> ReadableSpan:
         try:
-            items = spans.span_items(span)
+            items = read.span_items(span)
             fits = [self._guard(item) for item in items]
             return span if all(a is b for a, b in zip(items, fits, strict=True)) else _with_span(span, items, fits)
         except Exception as error:  # noqa: BLE001 - telemetry must not break the one that sends it
@@ -119,7 +119,10 @@ class JournalLogExporter(LogExporter):  # type: ignore[misc]
 
     def export(self, batch: Sequence[Any]) -> Any:
         """Put *batch* on disk."""
-        return LogExportResult.SUCCESS if _all(self.telemetry, batch, _one_log) else LogExportResult.FAILURE
+        exclude = self.telemetry.settings.exclude
+        kept = [data for data in batch if not _is_excluded(data, exclude)]
+        done = _all(self.telemetry, kept, lambda data: [read.log_item(data)])
+        return LogExportResult.SUCCESS if done else LogExportResult.FAILURE
 
     def shutdown(self) -> None:
         """Nothing: the telemetry goes on for others."""
@@ -144,7 +147,7 @@ class JournalSpanExporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Put *spans* on disk."""
-        return SpanExportResult.SUCCESS if _all(self.telemetry, spans, _of_span) else SpanExportResult.FAILURE
+        return SpanExportResult.SUCCESS if _all(self.telemetry, spans, read.span_items) else SpanExportResult.FAILURE
 
     def shutdown(self) -> None:
         """Nothing: the telemetry goes on for others."""
@@ -159,12 +162,11 @@ def _telemetry(settings: dict[str, Any]) -> Telemetry:
     return found or telemetry_for(resolve({"capture_print": False, **settings}))
 
 
-def _one_log(data: Any) -> list[Item]:
-    return [spans.log_item(data)]
-
-
-def _of_span(span: ReadableSpan) -> list[Item]:
-    return spans.span_items(span)
+def _is_excluded(data: Any, exclude: tuple[str, ...]) -> bool:
+    """Whether a record is of a logger that is left alone: what delivers telemetry must not feed it."""
+    scope = getattr(data, "instrumentation_scope", None)
+    name = f"{scope.name}." if scope is not None and scope.name else ""
+    return any(name.startswith(f"{logger}.") for logger in exclude)
 
 
 def _all(telemetry: Telemetry, batch: Sequence[Any], items: Any) -> bool:

@@ -91,7 +91,7 @@ def _segments(home: Path, now: float) -> list[Kept]:
 
 def _payloads(home: Path, now: float) -> list[Kept]:
     found = []
-    held = any((home / HELD).glob("*/*"))  # rows that wait for their payload to be stored elsewhere
+    held = any((home / HELD).glob("*/[!.]*"))  # rows that wait for their payload to be stored elsewhere
     for path in (home / "modeldata").glob("*/*/*/*/*/*/overflow/*/*/*/*.json"):
         with suppress(OSError):
             status = path.stat()

@@ -12,13 +12,13 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from scoretrace.connections import Ingestion, ingestion, storage_url
+from scoretrace.connections import Ingestion, ingestion, is_sign_in, storage_url
 from scoretrace.errors import SettingsError
 
 SEGMENT_BYTES, BUFFER_BYTES = 64 * 1024**2, 4 * 1024**2
@@ -54,7 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     disabled: bool
 
     def __repr__(self) -> str:
-        secret = {setting.name for setting in SETTINGS if setting.secret}
+        secret = {"ingestion", *(setting.name for setting in SETTINGS if setting.secret)}
         values = {name: getattr(self, name) for name in self.__struct_fields__}
         shown = (f"{name}={'***' if value and name in secret else repr(value)}" for name, value in values.items())
         return f"Settings({', '.join(shown)})"
@@ -184,13 +184,11 @@ def _exporters(value: Any) -> tuple[str, ...]:
 
 def _credential(value: Any) -> Any:
     if not isinstance(value, str):
-        if not hasattr(value, "get_token"):
-            raise ValueError('must have get_token, as those of azure-identity do, or be "default"')
+        if not hasattr(value, "get_token") or not isinstance(value, Hashable):
+            raise ValueError('must have get_token and a hash, as those of azure-identity do, or be "default"')
         return value
     text = _text(value)
-    # What Azure's own agents write into their variable: Authorization=AAD;ClientId=<id>.
-    fields = dict(pair.split("=", 1) for pair in text.split(";") if "=" in pair)
-    if text.lower() in {"", "default"} or fields.get("Authorization", "").upper() == "AAD":
+    if not text or is_sign_in(text):
         return text
     raise ValueError('must be "default", Authorization=AAD, or an object with get_token')
 

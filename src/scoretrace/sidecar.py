@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from scoretrace.errors import SettingsError, SourceError
 from scoretrace.exporters import routes
+from scoretrace.exporters.drain import Drain
 from scoretrace.exporters.segments import held
 from scoretrace.exporters.worker import Worker
 from scoretrace.journal import Journal
@@ -72,9 +73,7 @@ def export(
         tick(worker.stats()[0])
         if moved != last:
             last, moved_at = moved, time.monotonic()
-        if not follow and (
-            time.monotonic() - moved_at > timeout or not any(drain.waiting() or drain.holds for drain in mine)
-        ):
+        elif not follow and (time.monotonic() - moved_at > timeout or not _waits(mine)):
             break
         time.sleep(_POLL_SECONDS)
     worker.stop()
@@ -83,3 +82,10 @@ def export(
     waiting = sum(segment.size - drain.cursor.at(segment.name) for drain, segment in left)
     copied = sum(drain.counts["bytes"] for drain in mine)
     return Exported(delivered, undelivered, copied, waiting, busy=len(mine) < len(drains))
+
+
+def _waits(drains: list[Drain]) -> bool:
+    try:
+        return any(drain.waiting() or drain.holds for drain in drains)
+    except OSError:  # a home that cannot be looked at now
+        return True

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
@@ -115,7 +115,7 @@ def _request(kind: str, name: str, attributes: Attributes, common: dict[str, Any
     url = _url(attributes)
     operation = name
     if method:
-        path = _first(attributes, "http.route") or urlsplit(url).path
+        path = _first(attributes, "http.route") or _split(url).path
         operation = f"{method} {path}" if path else name
     source = _first(attributes, "messaging.destination.name", "messaging.destination") if kind == "CONSUMER" else ""
     success = ok and not (code.isdigit() and int(code) >= 400)
@@ -134,7 +134,7 @@ def _dependency(kind: str, name: str, attributes: Attributes, common: dict[str, 
     data, code = "", _code(attributes)
     if method:
         type_, data = "HTTP", _url(attributes)
-        parts = urlsplit(data)
+        parts = _split(data)
         target = parts.netloc.rpartition("@")[2] or _host(target, port)
         name = f"{method} {parts.path}" if parts.path else name
     elif database:
@@ -221,6 +221,13 @@ def _url(attributes: Attributes) -> str:
     query = _first(attributes, "url.query")
     path = _first(attributes, "http.target") or _first(attributes, "url.path") + (f"?{query}" if query else "")
     return f"{scheme or 'http'}://{host}{path}" if host else path
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # an attribute may hold anything
+        return urlsplit("")
 
 
 def _host(host: str, port: str) -> str:

@@ -28,7 +28,6 @@ def connect(endpoint: str, *, credential: Any = None, audience: str = "") -> Sen
     from azure.core.pipeline.policies import (
         BearerTokenCredentialPolicy,
         HeadersPolicy,
-        NetworkTraceLoggingPolicy,
         ProxyPolicy,
         RedirectPolicy,
         RetryPolicy,
@@ -43,10 +42,9 @@ def connect(endpoint: str, *, credential: Any = None, audience: str = "") -> Sen
         ProxyPolicy(),
         RedirectPolicy(permit_redirects=False),
         RetryPolicy(retry_total=1, retry_connect=1, retry_read=0, retry_status=0, retry_backoff_factor=0.1),
-        NetworkTraceLoggingPolicy(),
     ]
     if credential is not None:
-        policies.insert(-1, BearerTokenCredentialPolicy(credential, f"{audience.rstrip('/')}//.default"))
+        policies.append(BearerTokenCredentialPolicy(credential, f"{audience.rstrip('/')}//.default"))
     pipeline: Any = Pipeline(RequestsTransport(), policies)
     # A token travels in the clear only where it does not leave the machine.
     loopback = is_loopback(urlsplit(endpoint).hostname or "")

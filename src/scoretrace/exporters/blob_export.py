@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from scoretrace import forks
 from scoretrace.blobs import AzureBlobs
 from scoretrace.connections import said
 from scoretrace.exporters.drain import Blocked, Drain
@@ -59,8 +58,7 @@ class BlobDrain(Drain):
 
     def _copy(self, segment: Segment) -> None:
         if self._blobs is None:
-            with forks.still():
-                self._blobs = self.connect()
+            self._blobs = self.connect()
         at = self._read_to(segment)
         with segment.path.open("rb") as file:
             while time.monotonic() < self.deadline:

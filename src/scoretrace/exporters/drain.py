@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Condition
 
+from scoretrace import forks
+from scoretrace.backoff import Backoff
 from scoretrace.connections import said
 from scoretrace.cursor import Cursor
 from scoretrace.exporters import segments
@@ -25,7 +26,6 @@ from scoretrace.exporters.segments import Segment
 from scoretrace.locks import try_lock
 
 FULL_SECONDS = 30.0  # between looks at all segments; in between, only the newest hours are looked at
-WAIT_SECONDS, WAIT_SECONDS_MOST = 0.5, 60.0  # before the first and the later attempts after a failure
 STANDBY_SECONDS = 1.0  # between attempts to take over from another process
 _SLICE_SECONDS = 0.000_25  # at most, between two moments at which another thread may have the interpreter
 _REST_SECONDS = 0.01  # at most, in between
@@ -34,30 +34,33 @@ _log = logging.getLogger("scoretrace")
 
 
 class Blocked(Exception):  # noqa: N818 - raised to stop a pass, never seen outside
-    """Nothing more can be delivered now; *retry_after* is in seconds, where the other side named it."""
+    """
+    Nothing more can be delivered now; *retry_after* is in seconds, where the other side named it.
 
-    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+    *quiet* where the other side takes what others send: that is no outage.
+    """
+
+    def __init__(self, reason: str, retry_after: float | None = None, *, quiet: bool = False) -> None:
         super().__init__(reason)
         self.retry_after = retry_after
-
-
-class PartlyBlocked(Blocked):
-    """Some items are to be sent again, while others are accepted."""
+        self.quiet = quiet
 
 
 class Drain:
     """
     Drains the journal of *home* to one destination: subclasses say how in `_pass`.
 
-    *name* is the cursor's and the lock's, *scope* the instrumentation key
-    (without dashes) of the telemetry folders that are meant, all if it is empty.
-    With *gentle* the drain leaves the interpreter to other threads every
-    quarter of a millisecond, for as long as it had it.
+    *name* is the cursor's and the lock's, *label* what messages call it: a name
+    may hold a key. *scope* is the instrumentation key (without dashes) of the
+    telemetry folders that are meant, all if it is empty. With *gentle* the drain
+    leaves the interpreter to other threads every quarter of a millisecond, for
+    as long as it had it.
     """
 
-    def __init__(self, home: Path, name: str, *, scope: str = "", gentle: bool = False) -> None:
+    def __init__(self, home: Path, name: str, *, label: str = "", scope: str = "", gentle: bool = False) -> None:
         self.home = home
         self.name = name
+        self.label = label or name
         self.scope = scope
         self.gentle = gentle
         self.counts: Counter[str] = Counter()
@@ -69,9 +72,8 @@ class Drain:
         self.progress = Condition()
         self.deadline = float("inf")  # of the time.monotonic() clock: a drain in progress stops there
         self._full_at = float("-inf")
-        self._not_before = float("-inf")
-        self._failures = 0
-        self._asked_to_wait = False
+        self._backoff = Backoff()
+        self._said = False
         self._slice_start, self._slice_cpu = time.perf_counter(), time.thread_time()
         self._read: dict[str, int] = {}
         self._torn: dict[str, int] = {}  # the sizes of segments that end in a part of a line, which nobody waits for
@@ -94,7 +96,13 @@ class Drain:
     def lead(self) -> bool:
         """Be the process that drains, if no other is. Raises OSError where the home cannot be written."""
         if self.leads:
-            return True
+            if os.fstat(self._lock_fd).st_nlink:
+                return True
+            self.release()  # somebody removed the home, and another process may lock the file anew
+        with forks.still():  # a child forked between the lock and its descriptor's place would hold it unawares
+            return self._take()
+
+    def _take(self) -> bool:
         folder = self.home / "state" / "exporters"
         folder.mkdir(parents=True, exist_ok=True)
         fd = os.open(folder / f"{self.name}.lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -137,16 +145,13 @@ class Drain:
             try:
                 if not self._pass():
                     return None
-                self._recovered()
                 if time.monotonic() >= self.deadline:
                     return 0.0
             except Blocked as blocked:
-                self._failed(str(blocked), blocked.retry_after)
-            except OSError as error:  # a full disk, where the cursor is to be saved
-                self._failed(said(error), None)
-            except Exception as error:  # noqa: BLE001 - the thread that delivers must go on
-                self._failed(said(error), None)
-            if self._failures:
+                self._failed(str(blocked), blocked.retry_after, quiet=blocked.quiet)
+                return self.pause
+            except Exception as error:  # noqa: BLE001 - a full disk; and whatever it is, the thread must go on
+                self._failed(said(error))
                 return self.pause
 
     def _pass(self) -> bool:
@@ -157,39 +162,39 @@ class Drain:
         """
         raise NotImplementedError
 
-    def _failed(self, reason: str, retry_after: float | None) -> None:
-        self._failures += 1
+    def _failed(self, reason: str, retry_after: float | None = None, *, quiet: bool = False) -> None:
         self.counts["failures"] += 1
-        wait = min(WAIT_SECONDS * 2.0 ** min(self._failures - 1, 16), WAIT_SECONDS_MOST)
-        self._asked_to_wait = retry_after is not None
-        # Not all of a fleet at the same moment.
-        self._not_before = time.monotonic() + (wait * random.uniform(0.5, 1.0) if retry_after is None else retry_after)  # noqa: S311
-        if self._failures == 1:
-            self.say(f"telemetry waits on disk in {self.home}, {self.name} cannot deliver it: {reason}")
-        with self.progress:
-            self.progress.notify_all()
+        self._backoff.failed(retry_after)
+        if not quiet and not self._said:
+            self._said = True
+            self.say(f"telemetry waits on disk in {self.home}, {self.label} cannot deliver it: {reason}")
+        self._progressed()
 
     def _recovered(self) -> None:
-        if self._failures:
-            self._failures = 0
-            self.say(f"{self.name} delivers again")
+        """Something was accepted."""
+        self._backoff.succeeded()
+        if self._said:
+            self._said = False
+            self.say(f"{self.label} delivers again")
+        self._progressed()
+
+    def _progressed(self) -> None:
         with self.progress:
             self.progress.notify_all()
 
     def hurry(self) -> None:
         """Do not wait for the next attempt, unless the other side asked for it."""
-        if not self._asked_to_wait:
-            self._not_before = float("-inf")
+        self._backoff.hurry()
 
     @property
     def pause(self) -> float:
         """How many seconds the next attempt is away."""
-        return max(self._not_before - time.monotonic(), 0.0)
+        return self._backoff.pause
 
     @property
     def failures(self) -> int:
         """How many attempts failed since the last that did not."""
-        return self._failures
+        return self._backoff.failures
 
     def say(self, message: str) -> None:
         """Say aloud what became of telemetry; never raises."""
@@ -201,16 +206,17 @@ class Drain:
     def waiting(self) -> list[Segment]:
         """The segments that have something that is not settled, whoever drains; rows that were put off not counted."""
         cursor = self.cursor if self.leads else Cursor(self.home, self.name, self.scope)
-        return [segment for segment in self._find(recent=False) if cursor.at(segment.name) < segment.size]
+        return [segment for segment in self._find(recent=False) if not self._is_settled(cursor, segment)]
 
     def is_settled(self, wanted: list[Segment]) -> bool:
         """Whether all of *wanted*, up to the sizes they had, is settled."""
         cursor = self.cursor if self.leads else Cursor(self.home, self.name, self.scope)
-        return all(
-            cursor.at(segment.name) >= segment.size or self._torn.get(segment.name, 0) >= segment.size
-            for segment in wanted
-            if segment.path.exists()
+        return cursor.is_saved and all(
+            self._is_settled(cursor, segment) or not segment.path.exists() for segment in wanted
         )
+
+    def _is_settled(self, cursor: Cursor, segment: Segment) -> bool:
+        return cursor.at(segment.name) >= segment.size or self._torn.get(segment.name, 0) >= segment.size
 
     @property
     def holds(self) -> bool:
@@ -231,6 +237,7 @@ class Drain:
             present = {segment.name for segment in (*found, *segments.held(self.home, self.name))}
             self.cursor.settle(present)
             self._read = {name: at for name, at in self._read.items() if name in present}
+            self._torn = {name: size for name, size in self._torn.items() if name in present}
         return [
             segment
             for segment in found

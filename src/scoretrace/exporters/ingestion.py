@@ -59,6 +59,8 @@ class Ingestion:
         except Exception as error:  # noqa: BLE001 - azure-core, requests and credentials raise what they like
             self.url = self._origin  # a host that it was sent to may be gone
             return Reply(reason=self._said(error))
+        if answer.status == 404:
+            self.url = self._origin
         return reply_of(answer.status, answer.body, answer.headers, len(envelopes))
 
     def _send(self, body: bytes, timeout: float) -> Answer:
@@ -81,18 +83,18 @@ class Ingestion:
             location = next((value for name, value in answer.headers.items() if name.lower() == "location"), "")
             if answer.status not in {307, 308} or not location:
                 return answer
-            base = _allowed(url, location)
+            base = allowed(url, location)
             if base is None:
                 raise ConnectionError(f"redirected from {urlsplit(url).hostname} to a host that is not Azure's")
             self.url = base
         raise ConnectionError("redirected in a circle")
 
 
-def _allowed(url: str, location: str) -> str | None:
+def allowed(url: str, location: str) -> str | None:
     """
     Where *location* sends whoever asked *url*, without the path of `track`; None where that is not to be followed.
 
-    >>> _allowed("https://dc.services.visualstudio.com/v2.1/track", "https://evil.example/v2.1/track")
+    >>> allowed("https://dc.services.visualstudio.com/v2.1/track", "https://evil.example/v2.1/track")
     """
     target = urljoin(url, location)
     here, there = urlsplit(url), urlsplit(target)

@@ -19,24 +19,22 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from scoretrace import forks, ticks
+from scoretrace.backoff import Backoff
 from scoretrace.blobs import FolderBlobs
 from scoretrace.cursor import HELD
 from scoretrace.errors import FormatError
 from scoretrace.exporters import segments
-from scoretrace.exporters.drain import Blocked, Drain, PartlyBlocked
+from scoretrace.exporters.drain import Blocked, Drain
 from scoretrace.exporters.replies import Refusal, Reply
 from scoretrace.exporters.segments import Segment
-from scoretrace.formats import breeze, continuous_export, transcode
+from scoretrace.formats import breeze, continuous_export, track, transcode
 from scoretrace.item import Item
-from scoretrace.limits import LIMIT
 
 BATCH_BYTES, BATCH_ITEMS = 1_000_000, 1_000
 UNDELIVERED = ("refused", "expired", "unreadable")  # reasons to give an item up, as they are counted
 TIMEOUT_SECONDS = 10.0  # to connect, and to wait for an answer
 _MOST_LINES = 10_000  # read before the deadline is looked at, where none of them makes an item
 _PATIENCE = 3  # times that an item is sent again before others go on without it
-# The service refuses what is older: EndpointSpecs, Envelope.time (48 hours back).
-EXPIRY = 48 * 3_600 * ticks.SECOND
 
 Send = Callable[[list[bytes], float], Reply]
 Fit = Callable[[Item], Item]
@@ -69,8 +67,8 @@ class ItemDrain(Drain):
     """
     Drains items through what *connect* returns: it takes envelopes and the seconds it may take, and gives a `Reply`.
 
-    *payloads* are stored first; *fit* is the guard, for rows that were kept
-    whole, or not made here.
+    *label* is what messages call it, *payloads* are stored first, and *fit* is
+    the guard, for rows that were kept whole or were not made here.
     """
 
     def __init__(
@@ -78,6 +76,7 @@ class ItemDrain(Drain):
         home: Path,
         name: str,
         *,
+        label: str,
         i_key: str,
         connect: Callable[[], Send],
         fit: Fit,
@@ -85,7 +84,7 @@ class ItemDrain(Drain):
         payloads: Payloads | None = None,
         gentle: bool = False,
     ) -> None:
-        super().__init__(home, name, scope=i_key.replace("-", "").lower(), gentle=gentle)
+        super().__init__(home, name, label=label, scope=i_key.replace("-", "").lower(), gentle=gentle)
         self.i_key = i_key
         self.connect = connect
         self.fit = fit
@@ -95,6 +94,7 @@ class ItemDrain(Drain):
     def _begin(self) -> None:
         super()._begin()
         self._connection: Send | None = None  # a child must not speak through its parent's
+        self._held_backoff = Backoff()
         self._drop_hand()
 
     def _lead(self) -> None:
@@ -103,6 +103,7 @@ class ItemDrain(Drain):
     def hurry(self) -> None:
         """Do not wait for the next attempt, neither to send nor to store."""
         super().hurry()
+        self._held_backoff.hurry()
         if self.payloads is not None:
             self.payloads.hurry()
 
@@ -118,35 +119,37 @@ class ItemDrain(Drain):
         if worked:
             self._put_off()
             self._settle()
-        partly: PartlyBlocked | None = None
-        try:
-            worked |= self._pass_held()
-        except PartlyBlocked as blocked:  # one item that the service stumbles over must not stop all others
-            partly = blocked
-            self._drop_hand()
+        worked |= self._pass_held()
         for entries, ends in self._batches(self._new_lines()):
             self._hand, self._ends, self._attempts, worked = entries, ends, 0, True
             self._put_off()
             self._settle()
             if self._is_late():
                 break
-        if partly is not None:
-            raise partly
         return worked
 
     def _pass_held(self) -> bool:
+        """Try the rows that were put off; what they run into does not stop any others."""
+        if self._held_backoff.pause:
+            return False
         worked = False
-        for read, ends in self._batches(self._held_lines()):
-            entries = self._fresh(read)
-            reason = self._stored([name for entry in entries for name in self._named_in(entry)])
-            if reason:
-                self._say_storage(reason)
-                self._drop_hand()
-                return worked
-            self._hand, self._ends, self._attempts, worked = entries, ends, 0, True
-            self._settle()
-            if self._is_late():
-                break
+        try:
+            for read, ends in self._batches(self._held_lines()):
+                entries = self._fresh(read)
+                reason = self._stored([name for entry in entries for name in self._named_in(entry)])
+                if reason:
+                    self._say_storage(reason)
+                    self._held_backoff.failed()
+                    break
+                self._hand, self._ends, worked = entries, ends, True
+                self._settle()
+                if self._is_late():
+                    break
+            else:
+                if worked:
+                    self._held_backoff.succeeded()
+        finally:
+            self._drop_hand()  # whatever is not settled is still in its file
         for segment in segments.held(self.home, self.name):
             if self.cursor.at(segment.name) >= segment.size:
                 with suppress(OSError):
@@ -190,7 +193,7 @@ class ItemDrain(Drain):
 
     def _entries(self, segment: Segment, end: int, line: bytes) -> list[Entry]:
         quick = transcode.trace(line, self.i_key, self.sdk_version)
-        if quick is not None and len(quick[0]) <= LIMIT:
+        if quick is not None:
             return [Entry(segment.name, end, line, *quick)]
         try:
             items = continuous_export.decode(line)
@@ -205,11 +208,9 @@ class ItemDrain(Drain):
     def _envelope(self, item: Item) -> bytes:
         if not item.sdk_version:
             item = msgspec.structs.replace(item, sdk_version=self.sdk_version)
-        envelope = breeze.encode(item, self.i_key)
-        if len(envelope) > LIMIT:
-            with suppress(OSError, ValueError):  # then the service refuses it, and that is counted
-                return breeze.encode(self.fit(item), self.i_key)
-        return envelope
+        with suppress(OSError, ValueError):  # else the service refuses it, and that is counted
+            item = self.fit(item)
+        return breeze.encode(item, self.i_key)
 
     # Payloads first.
 
@@ -261,7 +262,10 @@ class ItemDrain(Drain):
             again = batch if reply.reason else [entry for index, entry in enumerate(batch) if index in reply.again]
             for index, refusal in reply.refused.items():
                 self._set_aside(batch[index].line, batch[index].segment, refusal, "refused")
-            self.counts["delivered"] += len(batch) - len(again) - len(reply.refused)
+            accepted = len(batch) - len(again) - len(reply.refused)
+            self.counts["delivered"] += accepted
+            if accepted:
+                self._recovered()
             if again:
                 self._hand = [*again, *(entry for rest in reversed(todo) for entry in rest)]
                 self._send_again(reply, again)
@@ -269,7 +273,8 @@ class ItemDrain(Drain):
         self._hand = []
         self._save(self._ends)
         self._ends = {}
-        self._recovered()
+        self._backoff.succeeded()
+        self._progressed()
 
     def _send(self, envelopes: list[bytes], timeout: float) -> Reply:
         if self._connection is None:
@@ -286,13 +291,15 @@ class ItemDrain(Drain):
         self._save({segment: min(end, first.get(segment, end)) for segment, end in self._ends.items()})
         if reply.reason:
             raise Blocked(reply.reason, reply.retry_after)
+        was_held = any(segment.startswith(HELD) for segment in self._ends)
         self._attempts += 1
-        if self._attempts < _PATIENCE or any(segment.startswith(HELD) for segment in self._ends):
-            raise PartlyBlocked(f"{len(again)} items are to be sent again", reply.retry_after)
+        if not was_held and self._attempts < _PATIENCE:
+            raise Blocked(f"{len(again)} items are to be sent again", reply.retry_after, quiet=True)
         self._hold({entry.line for entry in again})
+        self._held_backoff.failed(reply.retry_after)
 
     def _fresh(self, batch: list[Entry]) -> list[Entry]:
-        oldest = ticks.to_iso(ticks.now() - EXPIRY)
+        oldest = ticks.to_iso(ticks.now() - track.OLDEST)
         fresh = [entry for entry in batch if entry.time >= oldest]
         if len(fresh) < len(batch):
             self._count("expired", len(batch) - len(fresh), "older than 48 hours, which the service refuses; kept here")
@@ -310,7 +317,7 @@ class ItemDrain(Drain):
     def _set_aside(self, line: bytes, segment: str, refusal: Refusal, why: str) -> None:
         folder = self.home / "state" / "quarantine"
         record = {
-            "exporter": self.name,
+            "exporter": self.label,
             "segment": segment,
             "status": refusal.status,
             "message": refusal.message,
@@ -318,7 +325,7 @@ class ItemDrain(Drain):
         }
         with suppress(OSError):  # the line is in the journal too; what was accepted must not be sent again for this
             folder.mkdir(parents=True, exist_ok=True)
-            with (folder / f"{self.name}_{time.strftime('%Y%m%d', time.gmtime())}.ndjson").open("ab") as file:
+            with (folder / f"{self.label}_{time.strftime('%Y%m%d', time.gmtime())}.ndjson").open("ab") as file:
                 file.write(msgspec.json.encode(record) + b"\n")
         self._count(why, 1, f"set aside in {folder}: {refusal.message}")
 

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from scoretrace.connections import Ingestion, said
+from scoretrace.exporters.ingestion import allowed
 from scoretrace.exporters.items import Send
 from scoretrace.exporters.replies import Reply, reply_of
 
@@ -46,16 +47,27 @@ class _Stored:
         self.envelopes += envelopes
 
 
+_TOLD = _Told()
+
+
 def connect(target: Ingestion, *, credential: Any = None) -> Send:
     """What sends envelopes to *target* through OpenCensus."""
     from opencensus.ext.azure.common import Options, transport
 
-    told = _Told()
-    transport.logger.addFilter(told)
+    told = _TOLD
+    transport.logger.addFilter(told)  # once, however often it is connected
+
+    class Checked(Options):  # type: ignore[misc]
+        """Where it is redirected to is asked of us: it would follow anybody's header, with the token."""
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name == "endpoint" and told.thread and allowed(f"{self.endpoint}/v2.1/track", value) is None:
+                raise ConnectionError("redirected to a host that is not Azure's")
+            super().__setattr__(name, value)
 
     class Transport(transport.TransportMixin):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.options = Options(
+            self.options = Checked(
                 connection_string=f"InstrumentationKey={target.i_key};IngestionEndpoint={target.endpoint}",
                 credential=credential,
                 enable_local_storage=False,

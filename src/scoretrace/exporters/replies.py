@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from scoretrace.formats import track
-from scoretrace.formats.track import ItemError
+from scoretrace.formats.track import Answer, ItemError
 
 # An item that got one of these would get it again: the service will never take it.
 _REFUSALS = frozenset({400, 404, 413})
@@ -54,10 +54,11 @@ def reply_of(status: int, body: bytes, headers: Mapping[str, str], count: int) -
     'no'
     """
     answer = track.decode(body)
-    errors = {e.index: e for e in answer.errors or () if e.index is not None and 0 <= e.index < count}
-    if status == 206 and not errors and answer.items_accepted < count:  # which part was accepted is not said
-        return Reply(reason=_message(status, errors), retry_after=_retry_after(headers))
+    listed = answer.errors or () if answer is not None else ()
+    errors = {error.index: error for error in listed if error.index is not None and 0 <= error.index < count}
     if status in {200, 206}:
+        if not _is_believable(status, body, answer, len(errors), count):
+            return Reply(reason=f"HTTP {status} that does not say what was accepted", retry_after=_retry_after(headers))
         refused = {index: _refusal(error) for index, error in errors.items() if error.status_code in _REFUSALS}
         again = frozenset(errors.keys() - refused.keys())
         return Reply(refused, again, retry_after=_retry_after(headers) if again else None)
@@ -74,8 +75,17 @@ def reply_of(status: int, body: bytes, headers: Mapping[str, str], count: int) -
     return Reply(reason=_message(status, errors), retry_after=_retry_after(headers))
 
 
+def _is_believable(status: int, body: bytes, answer: Answer | None, errors: int, count: int) -> bool:
+    """Whether an answer says of each item what became of it; somebody's login page does not."""
+    if status == 200:
+        return answer is not None or not body.strip()
+    if answer is None:
+        return False
+    return errors > 0 if answer.items_accepted is None else answer.items_accepted + errors >= count
+
+
 def _refusal(error: ItemError) -> Refusal:
-    return Refusal(error.status_code, error.message[:_MESSAGE])
+    return Refusal(error.status_code or 400, (error.message or "")[:_MESSAGE])
 
 
 def _message(status: int, errors: Mapping[int, ItemError]) -> str:

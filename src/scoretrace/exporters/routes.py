@@ -26,6 +26,7 @@ _NEEDS = {
     "opentelemetry": ("azure.monitor.opentelemetry.exporter", "opentelemetry"),
     "opencensus": ("opencensus.ext.azure", "opencensus"),
     "blob_export": ("azure.storage.blob", "azure"),
+    "credential": ("azure.identity", "azure"),
 }
 
 
@@ -41,6 +42,8 @@ def drains(settings: Settings, payloads: Overflow, *, gentle: bool) -> list[Drai
         if name != "blob_export" and settings.ingestion is None:
             continue
         _need(name)
+        if settings.credential and isinstance(settings.credential, str):
+            _need("credential", "credential")
         if settings.storage:
             _need("blob_export", "storage")
         if name == "blob_export":
@@ -52,6 +55,7 @@ def drains(settings: Settings, payloads: Overflow, *, gentle: bool) -> list[Drai
                 ItemDrain(
                     settings.home,
                     f"azure_monitor_{scope}",  # one cursor for all three: they deliver to the same place
+                    label=name,
                     i_key=settings.i_key,
                     connect=_way(name, settings, settings.ingestion),
                     fit=lambda item: guard(item, payloads.put),

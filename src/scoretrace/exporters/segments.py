@@ -23,7 +23,7 @@ class Segment(NamedTuple):
 
 def find(home: Path, covers: Callable[[str], bool], *, recent: bool) -> list[Segment]:
     """
-    The segments of *home* in the telemetry folders that *covers* names, oldest hour first.
+    The segments of *home* in the telemetry folders that *covers* names, the oldest first. Raises OSError.
 
     With *recent*, only those of the two newest hours of each folder: what a
     look once a second needs, at the price of a few folders however much is kept.
@@ -38,7 +38,7 @@ def find(home: Path, covers: Callable[[str], bool], *, recent: bool) -> list[Seg
                 for hour in _newest(Path(day), 2 if recent else None):
                     where = f"{app.name}/{folder.name}/{day.name}/{hour.name}"
                     for entry in _files(hour):
-                        with suppress(OSError):  # retention may just have removed it
+                        with suppress(FileNotFoundError):  # retention may just have removed it
                             segment = Segment(f"{where}/{entry.name}", Path(entry), entry.stat().st_size)
                             found.append((entry.name.partition("_")[2], segment))  # when it was begun
     return [segment for _, segment in sorted(found)]
@@ -46,12 +46,13 @@ def find(home: Path, covers: Callable[[str], bool], *, recent: bool) -> list[Seg
 
 def held(home: Path, name: str) -> list[Segment]:
     """The files of rows that the exporter *name* put off; see `cursor.HELD`."""
-    root = home / HELD / name
-    try:
-        paths = sorted(root.iterdir(), key=lambda path: path.stat().st_mtime_ns)
-    except OSError:
-        return []
-    return [Segment(f"{HELD}/{name}/{path.name}", path, path.stat().st_size) for path in paths]
+    found = []
+    with suppress(FileNotFoundError):
+        for path in (home / HELD / name).iterdir():
+            if not path.name.startswith("."):  # being written
+                with suppress(FileNotFoundError):  # just delivered
+                    found.append(Segment(f"{HELD}/{name}/{path.name}", path, path.stat().st_size))
+    return sorted(found)  # named after the time when they were written
 
 
 def lines(path: Path, start: int) -> Iterator[tuple[int, bytes]]:
@@ -63,7 +64,7 @@ def lines(path: Path, start: int) -> Iterator[tuple[int, bytes]]:
     """
     try:
         file = path.open("rb", buffering=0)
-    except OSError:
+    except FileNotFoundError:
         return
     with file:
         file.seek(start)
@@ -79,15 +80,14 @@ def lines(path: Path, start: int) -> Iterator[tuple[int, bytes]]:
 
 def _newest(folder: Path, count: int | None) -> list[os.DirEntry[str]]:
     """The folders in *folder* in the order of their names; the last *count* of them."""
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted((entry for entry in entries if entry.is_dir()), key=lambda entry: entry.name)
-    except OSError:
-        return []
-    return found if count is None else found[-count:]
+    # Only what is not there is nothing: what cannot be looked at now must not count as gone.
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        found = sorted((entry for entry in entries if entry.is_dir()), key=lambda entry: entry.name)
+        return found if count is None else found[-count:]
+    return []
 
 
 def _files(folder: os.DirEntry[str]) -> list[os.DirEntry[str]]:
-    with suppress(OSError), os.scandir(folder) as entries:
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
         return [entry for entry in entries if entry.name.endswith(".blob")]
     return []

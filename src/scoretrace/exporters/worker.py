@@ -28,8 +28,27 @@ from scoretrace.exporters.segments import Segment
 EXIT_SECONDS = 5.0
 TIMER_SECONDS = 1.0  # between looks at the journal where nothing wakes the thread
 CHAINED_SECONDS = 1.0  # for a SIGTERM that the script handles: its handler should not wait long
-OTHERS_SECONDS = 2.0  # at the end, for another process that delivers what this one wrote
+OTHERS_SECONDS = 1.0  # at the end, for another process that delivers what this one wrote
 _POLL_SECONDS = 0.05
+
+
+class _Bell:
+    """An Event that a signal handler may set while its own thread is setting it."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition(threading.RLock())
+        self._rung = False
+
+    def ring(self) -> None:
+        with self._condition:
+            self._rung = True
+            self._condition.notify_all()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until it rings, or rang since the last time."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._rung, seconds)
+            self._rung = False
 
 
 class _Turn:
@@ -37,16 +56,16 @@ class _Turn:
 
     def __init__(self, drain: Drain) -> None:
         self.drain = drain
-        self.wake = threading.Event()
-        self.hurry = threading.Event()
+        self.wake = _Bell()
+        self.hurry = _Bell()
         self.thread: threading.Thread | None = None
 
     def now(self) -> None:
         """Have the drain look everywhere, and at once."""
         self.drain.hurry()
         self.drain.look_everywhere()
-        self.hurry.set()
-        self.wake.set()
+        self.hurry.ring()
+        self.wake.ring()
 
 
 class Worker:
@@ -78,7 +97,7 @@ class Worker:
             self._started = True
             self._hook()
             for turn in self._turns:
-                name = f"scoretrace-{turn.drain.name[:24]}"
+                name = f"scoretrace-{turn.drain.label}"
                 thread = threading.Thread(target=self._run, args=(turn,), name=name, daemon=True)
                 with suppress(RuntimeError):  # the interpreter ends, and takes no new threads
                     thread.start()
@@ -89,19 +108,17 @@ class Worker:
         if not self._started:
             self.start()
         for turn in self._turns:
-            turn.wake.set()
+            turn.wake.ring()
 
     def _run(self, turn: _Turn) -> None:
         drain = turn.drain
         try:
             while not self._stopping:
-                turn.wake.clear()
                 left = self._take_turn(drain)
                 if self._stopping:
                     break
                 if drain.failures:  # an attempt that failed is not repeated because something was written meanwhile
                     turn.hurry.wait(left)
-                    turn.hurry.clear()
                 else:
                     turn.wake.wait(left)
         finally:
@@ -125,14 +142,17 @@ class Worker:
             return True
         end = time.monotonic() + timeout
         self.start()
-        wanted = [(turn, turn.drain.waiting()) for turn in self._turns]
-        for turn, _ in wanted:
-            turn.now()
-        while not all(turn.drain.is_settled(found) and not turn.drain.holds for turn, found in wanted):
-            left = end - time.monotonic()
-            if left <= 0:
-                return False
-            self._wait(wanted[0][0], left)
+        try:
+            wanted = [(turn, turn.drain.waiting()) for turn in self._turns]
+            for turn, _ in wanted:
+                turn.now()
+            while not all(turn.drain.is_settled(found) and not turn.drain.holds for turn, found in wanted):
+                left = end - time.monotonic()
+                if left <= 0:
+                    return False
+                self._wait(wanted[0][0], left)
+        except OSError:  # a home that cannot be looked at now
+            return False
         return True
 
     def stats(self) -> tuple[int, dict[str, int]]:
@@ -153,7 +173,9 @@ class Worker:
         end = time.monotonic() + timeout
         for drain in self.drains:
             drain.deadline = end
-        settled = self._last_round(end)
+        settled = False
+        with suppress(OSError):  # a home that cannot be looked at now
+            settled = self._last_round(end)
         self._stopping = True
         for turn in self._turns:
             turn.now()
@@ -177,7 +199,7 @@ class Worker:
             turn for turn, found, before in wanted if self._is_worth_waiting(turn, found, before, end, others)
         ]:
             for turn in open_turns:
-                turn.wake.set()  # it may be its turn now
+                turn.wake.ring()  # it may be its turn now
             self._wait(open_turns[0], end - time.monotonic())
         return all(turn.drain.is_settled(found) and not turn.drain.holds for turn, found, _ in wanted)
 
@@ -229,11 +251,13 @@ class Worker:
         if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
             return
         before = signal.getsignal(signal.SIGTERM)
-        if before in {signal.SIG_IGN, None} or before is self._handler:
+        if before in (signal.SIG_IGN, None) or before is self._handler:
             return
 
         def handler(number: int, frame: FrameType | None) -> None:
             if callable(before):
+                with suppress(Exception):
+                    self._first()
                 self.flush(CHAINED_SECONDS)
                 before(number, frame)
                 return

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import msgspec
 
+from scoretrace import ticks
+
+# How old and how far ahead `time` of an envelope may be, in ticks: EndpointSpecs, Envelope.
+OLDEST, NEWEST = 48 * 3_600 * ticks.SECOND, 2 * 3_600 * ticks.SECOND
+
 
 class ItemError(msgspec.Struct, frozen=True, rename="camel"):
     """Why the item at *index* of a batch was not accepted; *status_code* as of HTTP."""
 
     index: int | None = None
-    status_code: int = 500
-    message: str = ""
+    status_code: int | None = 500
+    message: str | None = ""
 
 
 class Answer(msgspec.Struct, frozen=True, rename="camel"):
     """The body of an answer."""
 
-    items_received: int = 0
-    items_accepted: int = 0
+    items_received: int | None = None
+    items_accepted: int | None = None
     app_id: str | None = None
     errors: tuple[ItemError, ...] | None = ()
 
@@ -31,9 +36,9 @@ def encode(answer: Answer) -> bytes:
     return msgspec.json.encode(answer)
 
 
-def decode(body: bytes) -> Answer:
+def decode(body: bytes) -> Answer | None:
     """
-    The answer in *body*; one that says nothing where there is none.
+    The answer in *body*, or None where there is none.
 
     >>> decode(b'{"errors":[{"index":1,"statusCode":400,"message":"no"}]}').errors[0].message
     'no'
@@ -41,4 +46,4 @@ def decode(body: bytes) -> Answer:
     try:
         return msgspec.json.decode(body, type=Answer, strict=False)
     except (msgspec.MsgspecError, RecursionError):
-        return Answer()
+        return None

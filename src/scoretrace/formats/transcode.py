@@ -100,6 +100,8 @@ class _Envelope(msgspec.Struct):
 _TABLE = BY_KIND["trace"]
 _NAME = f"Microsoft.ApplicationInsights.{_TABLE.envelope}"
 _LEVELS = {name: level for level, name in enumerate(SEVERITIES)}
+# Within the limits of every field whatever is in it, so that nobody needs to count characters.
+_USUAL_BYTES, _USUAL_NAME, _USUAL_TAG = 8_192, 64, 512
 _TIME = len("2026-11-20T10:00:00.0000000Z")
 
 _decode = msgspec.json.Decoder(_Line).decode
@@ -110,8 +112,12 @@ def trace(line: bytes, i_key: str, sdk_version: str) -> tuple[bytes, str] | None
     """
     The envelope of a usual trace line, and its time as ISO 8601 text; None where the line is anything else.
 
+    What it returns is within the limits of Application Insights.
+
     >>> trace(b'{"request":[]}', "", "")
     """
+    if len(line) > _USUAL_BYTES:
+        return None
     try:
         row = _decode(line)
         (message,) = row.message
@@ -143,6 +149,11 @@ def trace(line: bytes, i_key: str, sdk_version: str) -> tuple[bytes, str] | None
         properties: dict[str, str] = {}
         for pair in context.custom.dimensions:
             properties.update(pair)
+        if len(operation.id) > _USUAL_NAME or max(map(len, tags.values())) > _USUAL_TAG:
+            return None
+        for name in properties:
+            if len(name) > _USUAL_NAME:
+                return None
         if row.internal.data.id:
             properties[ITEM_ID] = row.internal.data.id
         level = None if message.severityLevel is None else _LEVELS[message.severityLevel]

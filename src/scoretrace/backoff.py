@@ -1,0 +1,44 @@
+"""When to try again after a failure: soon, then ever later, or when the other side said."""
+
+from __future__ import annotations
+
+import random
+import time
+
+FIRST_SECONDS, MOST_SECONDS = 0.5, 60.0
+_LEAST_SECONDS = 1.0  # where the other side names a time that is over: its clock may be another
+
+
+class Backoff:
+    """Counts *failures* in a row, and says with `pause` how long to wait."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self._not_before = float("-inf")
+        self._was_asked = False
+
+    def failed(self, retry_after: float | None = None) -> None:
+        """Wait longer than the last time, or *retry_after* seconds if the other side asked for it."""
+        self.failures += 1
+        wait = min(FIRST_SECONDS * 2.0 ** min(self.failures - 1, 16), MOST_SECONDS)
+        self._was_asked = bool(retry_after)
+        if retry_after:
+            wait = max(retry_after, min(wait, _LEAST_SECONDS))
+        else:
+            wait *= random.uniform(0.5, 1.0)  # noqa: S311 - not all of a fleet at the same moment
+        self._not_before = time.monotonic() + wait
+
+    def succeeded(self) -> None:
+        """Begin anew."""
+        self.failures = 0
+        self._not_before = float("-inf")
+
+    def hurry(self) -> None:
+        """Do not wait for the next attempt, unless the other side asked for it."""
+        if not self._was_asked:
+            self._not_before = float("-inf")
+
+    @property
+    def pause(self) -> float:
+        """How many seconds the next attempt is away."""
+        return max(self._not_before - time.monotonic(), 0.0)
