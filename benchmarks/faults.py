@@ -38,6 +38,15 @@ QUIET = {
 # The process that logs.
 
 
+def set_back_later():
+    """Make the clock of this process one that goes back five hours when the result is called."""
+    shift = [0]
+    seconds, nanoseconds = time.time, time.time_ns
+    time.time = lambda: seconds() - shift[0]
+    time.time_ns = lambda: nanoseconds() - shift[0] * 10**9
+    return lambda: shift.__setitem__(0, 5 * 3_600)
+
+
 def ours(home, key):
     import scoretrace
 
@@ -71,6 +80,7 @@ def worker(system, home, key, plan):
     import warnings
 
     warnings.simplefilter("ignore")
+    back = set_back_later() if plan.get("back") else None
     {"scoretrace": ours, "opentelemetry": opentelemetry, "opencensus": opencensus}[system](home, key)
     log = logging.getLogger("bench")
     log.setLevel(logging.INFO)
@@ -81,6 +91,8 @@ def worker(system, home, key, plan):
         nonlocal raised
         begin = time.perf_counter()
         for number in range(count):
+            if back is not None and number == count // 2:
+                back()
             try:
                 log.info("%d%s", start + number, text)
             except Exception:  # noqa: BLE001 - it is what is counted
@@ -189,6 +201,12 @@ def cell(endpoint, expected, raised, taken):
     text = f"{min(len(found), expected):,} of {expected:,}"
     text += f", {twice:,} twice" if twice else ""
     text += f", {raised:,} raised" if raised else ""
+    ids = {
+        envelope["data"]["baseData"]["properties"].get("scoretrace_item_id", index)
+        for index, envelope in enumerate(endpoint.envelopes)
+        if " recovery" not in (envelope["data"]["baseData"].get("message") or " recovery")
+    }
+    text += "" if not twice or len(ids) == len(found) else " under another id"
     return f"{text}, {taken:.1f} s"
 
 
@@ -338,6 +356,7 @@ SCENARIOS = {
     "redirect": redirect,
     "gzip refused": plainly(QUIETLY, no_gzip),
     "storage down, payloads wait": storage_down,
+    "clock set back by 5 h": plainly({"count": 2_000, "rate": 1_000, "idle": 3, "back": True}),
     "disk full": plainly({"count": 2_000, "full": 100_000, "idle": 3}),
 }
 

@@ -402,3 +402,11 @@ def test_it_starts_fast_enough_to_be_used(home):
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert shown.stdout.splitlines() == [f"scoretrace, version {scoretrace.__version__}", "False"]
+
+
+def test_a_connection_string_is_no_source_and_is_not_shown(cli):
+    """An easy mistake, with a secret in it."""
+    ended = cli("query", "traces", "--from", "AccountName=team;AccountKey=c2VjcmV0")
+
+    assert ended.exit_code == 4
+    assert "c2VjcmV0" not in ended.output + ended.stderr

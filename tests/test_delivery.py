@@ -156,7 +156,7 @@ def test_a_part_that_is_accepted_is_not_sent_again(start, home, endpoint, export
     (record,) = quarantined(home)
     assert (record["status"], record["message"]) == (400, "no good")
     assert json.loads(record["line"])["message"][0]["raw"] == "1"
-    assert telemetry.stats()["undelivered"] == {"refused": 1}
+    assert telemetry.stats()["given_up"] == {"refused": 1}
 
 
 @pytest.mark.parametrize("exporter", ALL)
@@ -275,7 +275,7 @@ def test_what_is_older_than_48_hours_is_counted_and_kept(start, home, endpoint, 
 
     assert telemetry.flush(30)
     assert endpoint.messages() == ["new"]
-    assert telemetry.stats()["undelivered"] == {"expired": 1}
+    assert telemetry.stats()["given_up"] == {"expired": 1}
     assert "expired" in caplog.text
     assert len(scoretrace.query("traces", source=home)) == 2
 
@@ -293,7 +293,7 @@ def test_a_line_that_cannot_be_read_is_set_aside(start, home, endpoint):
 
     assert telemetry.flush(30)
     assert sorted(endpoint.messages()) == ["0", "1"]
-    assert telemetry.stats()["undelivered"] == {"unreadable": 2}
+    assert telemetry.stats()["given_up"] == {"unreadable": 2}
     assert [record["line"] for record in quarantined(home)] == ['{"message": 7}', "nonsense"]
 
 
@@ -459,7 +459,7 @@ def test_a_quarantine_that_cannot_be_written_costs_no_repeats(start, home, endpo
 
     assert telemetry.flush(30)
     assert len(endpoint.ids()) == len(set(endpoint.ids())) == 3
-    assert telemetry.stats()["undelivered"] == {"refused": 1}
+    assert telemetry.stats()["given_up"] == {"refused": 1}
 
 
 def test_a_place_that_was_redirected_to_may_go(start, endpoint):
@@ -492,7 +492,7 @@ def test_a_row_that_was_put_off_expires_like_any_other(start, home, endpoint):
 
     assert telemetry.flush(30)
     assert endpoint.envelopes == []
-    assert telemetry.stats()["undelivered"] == {"expired": 1}
+    assert telemetry.stats()["given_up"] == {"expired": 1}
     assert not held.exists()
 
 
@@ -631,6 +631,37 @@ def test_rows_of_others_are_within_the_limits_too(start, home, endpoint):
     assert max(len(data["message"]) for data in found) <= 32_768
     assert max(len(name) for data in found for name in data["properties"]) <= 150
     assert sum("payload_uri" in data["properties"] for data in found) == 2
+
+
+def test_stats_say_what_waits(start, endpoint):
+    """In bytes on disk; nothing does when all has arrived."""
+    endpoint.always = 503
+    telemetry = start()
+    burst(3)
+    endpoint.wait_for(1, seconds=0.3)
+    assert telemetry.stats()["waiting"] > 300
+    endpoint.always = None
+
+    assert telemetry.flush(None)
+    assert telemetry.stats()["waiting"] == 0
+
+
+def test_the_end_says_what_was_not_delivered_in_time(start, endpoint, caplog):
+    """Where nothing was said of it before."""
+    endpoint.answers = [lambda batch: time.sleep(1) or accepted(len(batch))]
+    telemetry = start()
+    burst(1)
+    telemetry.shutdown(timeout=0.2)
+
+    assert "the next start goes on" in caplog.text
+
+
+def test_a_telemetry_shows_itself_without_secrets(start):
+    """In a notebook, say."""
+    shown = repr(start())
+
+    assert "exporter azure_monitor" in shown
+    assert KEY not in shown
 
 
 def test_no_message_has_the_key_in_it(start, home, endpoint, caplog):

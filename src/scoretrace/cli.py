@@ -29,6 +29,7 @@ from scoretrace.schema import BY_CLASSIC
 from scoretrace.scoring import Outcome
 
 if TYPE_CHECKING:
+    from scoretrace.settings import Settings
     from scoretrace.sidecar import Exported
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -330,18 +331,24 @@ def export(
     from scoretrace import sidecar
     from scoretrace.settings import resolve
 
+    if exporter and exporter.strip().lower() == "none":
+        raise click.UsageError("--exporter none would deliver nothing")
     settings = resolve({"home": home, "exporter": exporter})
     if not settings.exporter:  # the environment that it shares with the script says "none", which is meant for that
         settings = resolve({"home": home, "exporter": "azure_monitor"})
     ended: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _frame: ended.append(number))
-    result = sidecar.export(settings, follow=follow, timeout=timeout, stop=lambda: bool(ended))
-    if not quiet:
-        click.echo(_said(result, settings.home), err=True)
+
+    def said(text: str) -> None:
+        if not quiet:
+            click.echo(text, err=True)
+
+    result = sidecar.export(settings, follow=follow, timeout=timeout, stop=lambda: bool(ended), said=said)
+    said(_said(result, settings))
     if signal.SIGINT in ended and not follow:
         ctx.exit(130)
-    if result.waiting or result.busy:
+    if result.waiting:
         ctx.exit(1)
 
 
@@ -368,24 +375,34 @@ def serve(home: str | None, host: str, port: int) -> None:
     settings = resolve({"home": home, "exporter": "none"})
 
     def ready(connection_string: str) -> None:
-        click.echo(f"listening: {connection_string}")
-        click.echo(f"home:      {settings.home}")
-        click.echo("stop:      control-C")
+        click.echo(f"export APPLICATIONINSIGHTS_CONNECTION_STRING='{connection_string}'")
+        click.echo(f"# what arrives is in {settings.home}: scoretrace tail --follow --from {settings.home}")
+        click.echo("# control-C stops it")
         if not is_loopback(host):
             click.echo(f"{host} is not only this machine: whoever reaches it can write telemetry here", err=True)
 
-    endpoint.serve(settings, host=host, port=port, ready=ready)
+    endpoint.serve(
+        settings,
+        host=host,
+        port=port,
+        ready=ready,
+        ended=lambda items: click.echo(f"{count(items, 'item')} accepted", err=True),
+    )
 
 
-def _said(result: Exported, home: Path) -> str:
-    parts = [f"{count(result.delivered, 'item')} delivered"]
-    parts += [f"{number:,} {reason}" for reason, number in result.undelivered.items()]
-    if result.copied:
+def _said(result: Exported, settings: Settings) -> str:
+    parts = []
+    if settings.exporter != ("blob_export",):
+        parts.append(f"{count(result.delivered, 'item')} delivered")
+    parts += [f"{number:,} {reason}" for reason, number in result.given_up.items()]
+    if "blob_export" in settings.exporter:
         parts.append(f"{count(result.copied, 'byte')} copied")
     if result.waiting:
-        parts.append(f"{count(result.waiting, 'byte')} still waiting in {home}")
+        parts.append(f"{count(result.waiting, 'byte')} still waiting in {settings.home}")
     if result.busy:
         parts.append("another process delivers this home")
+    if result.others:
+        parts.append(f"{count(result.others, 'folder')} of other resources left alone")
     return ", ".join(parts)
 
 

@@ -70,6 +70,8 @@ def ingestion(text: str) -> Ingestion:
     endpoint = DEFAULT_ENDPOINT if endpoint is None else endpoint
     if not _is_url(endpoint) or "?" in endpoint:
         raise SettingsError(f"connection_string has an IngestionEndpoint that is no URL: {_WAY_OUT}")
+    for path in ("/v2.1/track", "/v2/track"):  # what is posted to, and not what a connection string has
+        endpoint = endpoint.rstrip("/").removesuffix(path)
     return Ingestion(key.lower(), endpoint.rstrip("/"), fields.get("aadaudience", "") or DEFAULT_AUDIENCE)
 
 
@@ -91,6 +93,8 @@ def storage_url(text: str) -> str:
     if "://" in text.partition("=")[0]:
         if not _is_url(text):
             raise SettingsError(f"storage is no URL of a storage account: {_STORAGE_WAY_OUT}")
+        if "?" not in text and urlsplit(text).scheme != "https":
+            raise SettingsError("storage is a URL without a SAS, and with http: a token is only sent over https")
         return text.partition("?")[0].rstrip("/")
     fields, broken = _fields(text)
     if fields.get("usedevelopmentstorage", "").lower() == "true":
@@ -135,6 +139,10 @@ def said(error: BaseException) -> str:
     >>> said(OSError("no route to https://a.example/b?sv=1&sig=secret"))
     'OSError: no route to https://a.example/b'
     """
+    status = getattr(error, "status_code", None)
+    if status:  # of azure-core, whose text has the whole answer in it
+        code = getattr(error, "error_code", None)
+        return f"HTTP {status} {getattr(code, 'value', code) or getattr(error, 'reason', None) or ''}".rstrip()
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {_QUERY.sub('', text)[:300]}"
 

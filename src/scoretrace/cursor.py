@@ -34,8 +34,9 @@ class Cursor:
     """
     The offsets of the exporter *name* in *home*, by segment (its path below ``telemetry``).
 
-    *scope* is the instrumentation key, without dashes, of the telemetry folders
-    that the exporter is there for; empty where it is there for all. Of two
+    *scope* names the instrumentation keys, without dashes and with a comma
+    between them, of the telemetry folders that the exporter is there for; it is
+    empty where it is there for all. Of two
     copies that can be read the later counts; where there is none, the cursor
     says nothing: items are then delivered again rather than not at all.
     """
@@ -64,7 +65,7 @@ class Cursor:
 
     def covers(self, segment: str) -> bool:
         """Whether the exporter is there for *segment*."""
-        return not self.scope or segment.partition("/")[0].endswith(f"_{self.scope}")
+        return not self.scope or segment.partition("/")[0].rpartition("_")[2] in self.scope.split(",")
 
     def at(self, segment: str) -> int:
         """How many bytes of *segment* are settled."""

@@ -9,6 +9,7 @@ journal of a home, where `scoretrace query` reads it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import re
 import socket
@@ -127,9 +128,16 @@ class Receiver:
 
     def _write(self, items: tuple[Item, ...], i_key: str) -> None:
         for item in items:
-            named = item if item.item_id else msgspec.structs.replace(item, item_id=self._ids())
+            named = self._named(item)
             app = f"{path_part(item.cloud_role_name).lower()}_{i_key.replace('-', '')}"
             self._journal(app).writer(BY_KIND[item.kind].folder).append(continuous_export.encode(named), time.time())
+
+    def _named(self, item: Item) -> Item:
+        """*item* with an id; one that it came with stays a custom dimension, too, as it is in Azure."""
+        if not item.item_id:
+            return msgspec.structs.replace(item, item_id=self._ids())
+        dimensions = {**item.custom_dimensions, breeze.ITEM_ID: item.item_id}
+        return msgspec.structs.replace(item, custom_dimensions=dimensions)
 
     def _journal(self, app: str) -> Journal:
         if app not in self._journals and len(self._journals) >= _MOST_APPS:
@@ -191,10 +199,9 @@ def _parts(text: bytes) -> list[bytes]:
     if text.startswith(b"["):
         return [bytes(part) for part in msgspec.json.decode(text, type=list[msgspec.Raw])]
     parts = [line.strip() for line in text.split(b"\n") if line.strip()]
-    try:
-        return [bytes(msgspec.json.decode(part, type=msgspec.Raw)) for part in parts]
-    except msgspec.DecodeError:
-        return [bytes(msgspec.json.decode(text, type=msgspec.Raw))]  # one envelope over several lines
+    if len(parts) > 1 and all(part.startswith(b"{") and part.endswith(b"}") for part in parts):
+        return parts  # each is looked at by itself
+    return [bytes(msgspec.json.decode(text, type=msgspec.Raw))] if parts else []
 
 
 class _Keyed(msgspec.Struct):
@@ -211,8 +218,8 @@ def _key(envelope: bytes) -> str:
     return key
 
 
-def application(receiver: Receiver) -> Starlette:
-    """The ASGI application that gives request bodies to *receiver*."""
+def application(receiver: Receiver, ended: Callable[[int], None] = lambda _accepted: None) -> Starlette:
+    """The ASGI application that gives request bodies to *receiver*; *ended* gets the number of accepted items."""
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool
     from starlette.middleware import Middleware
@@ -238,6 +245,7 @@ def application(receiver: Receiver) -> Starlette:
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
         receiver.close()
+        ended(receiver.accepted)  # here, because the signal that ended the server ends the process next
 
     return Starlette(
         routes=[
@@ -278,11 +286,13 @@ def serve(
     host: str = HOST,
     port: int = PORT,
     ready: Callable[[str], None] = lambda _connection_string: None,
+    ended: Callable[[int], None] = lambda _accepted: None,
 ) -> None:
     """
     Receive telemetry into the home of *settings* until SIGINT or SIGTERM.
 
-    *ready* is called with the connection string when it listens.
+    *ready* is called with the connection string when it listens, *ended* with
+    the number of items that were accepted.
 
     A *port* of 0 takes a free one. There is no authentication, as there is none
     for an instrumentation key: a *host* that is not this machine lets everybody
@@ -296,25 +306,29 @@ def serve(
         import uvicorn
     except ImportError as error:
         raise MissingExtraError("the endpoint", "server") from error
-    home = settings.home
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        probe = home / f".{uuid.uuid4().hex}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise SettingsError(f"home is {home}: it cannot be written ({error.strerror})") from error
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=2_048)
     except (OSError, OverflowError) as error:
-        raise SettingsError(f"cannot listen on {host}:{port}: {error}; --port 0 takes a free one") from error
+        taken = isinstance(error, OSError) and error.errno in {errno.EADDRINUSE, errno.EACCES}
+        why = getattr(error, "strerror", None) or error
+        raise SettingsError(
+            f"cannot listen on {host}:{port}: {why}{'; --port 0 takes a free one' if taken else ''}"
+        ) from error
+    home = settings.home
     with listener:
+        try:
+            (home / "telemetry").mkdir(parents=True, exist_ok=True)
+            probe = home / f".{uuid.uuid4().hex}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise SettingsError(f"home is {home}: it cannot be written ({error.strerror})") from error
         bound = listener.getsockname()[1]
         name = f"[{host}]" if ":" in host else host
         url = f"http://{'127.0.0.1' if host in {'0.0.0.0', ''} else name}:{bound}/"  # noqa: S104 - compared with
         receiver = Receiver(home, keep=(settings.keep_days * 86_400, settings.keep_bytes))
-        app = application(receiver)
+        app = application(receiver, ended)
         config: Any = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
         server = uvicorn.Server(config)
         ready(f"InstrumentationKey={local_key(home)};IngestionEndpoint={url};LiveEndpoint={url}")

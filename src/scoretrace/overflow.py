@@ -101,7 +101,9 @@ class Overflow:
                     reasons.append(self._upload(todo.popleft()))
 
         # Daemons: the interpreter must not wait at its end for storage that hangs.
-        threads = [Thread(target=work, daemon=True) for _ in range(min(_AT_ONCE, len(names)) - 1)]
+        threads = [
+            Thread(target=work, name="scoretrace-overflow", daemon=True) for _ in range(min(_AT_ONCE, len(names)) - 1)
+        ]
         with suppress(RuntimeError):  # it takes no new ones at its end
             for thread in threads:
                 thread.start()

@@ -51,8 +51,11 @@ def home_of(source: str | os.PathLike[str] | None) -> Path:
             )
         return home
     text = os.fspath(source)
+    if "AccountKey=" in text or "SharedAccessSignature=" in text:
+        raise SourceError("a connection string is no place to read from: only folders and files can be read so far")
     if "://" in text or text.startswith("azure:"):
-        raise SourceError(f"{text} is not on this machine, and only folders and files can be read so far")
+        shown = text.partition("?")[0]  # a SAS would follow
+        raise SourceError(f"{shown} is not on this machine, and only folders and files can be read so far")
     path = Path(text).expanduser()
     if not path.exists():
         raise SourceError(f"there is no {path}")

@@ -34,7 +34,7 @@ from scoretrace.formats import continuous_export
 from scoretrace.item import Ids, Item, Trace
 from scoretrace.journal import Journal
 from scoretrace.limits import guard
-from scoretrace.overflow import Overflow, overflow_of
+from scoretrace.overflow import overflow_of
 from scoretrace.schema import BY_KIND
 from scoretrace.settings import Settings, resolve, use_home
 
@@ -56,7 +56,8 @@ class Telemetry:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.overflow = overflow_of(settings)
-        self._worker = _worker(settings, self.overflow, self._write_out)
+        self._is_stuck = False  # there is somewhere to deliver to, and nothing to do it with
+        self._worker = self._start_worker()
         self.journal = Journal(
             settings.home,
             settings.app_folder,
@@ -80,6 +81,30 @@ class Telemetry:
             if self._worker is not None:
                 self._worker.start()
         atexit.register(self._at_exit)
+
+    def __repr__(self) -> str:
+        exporters = ", ".join(self.settings.exporter) if self._worker is not None else "none"
+        return f"<Telemetry {self.settings.service!r} in {str(self.settings.home)!r}, exporter {exporters}>"
+
+    def _start_worker(self) -> Worker | None:
+        """What delivers, where there is somewhere to deliver to; most of it is not imported elsewhere."""
+        settings = self.settings
+        if settings.disabled or not (settings.ingestion or "blob_export" in settings.exporter):
+            return None
+        if not settings.exporter:
+            return None
+        from scoretrace.exporters import routes
+        from scoretrace.exporters.worker import Worker
+
+        try:
+            return Worker(routes.drains(settings, self.overflow, gentle=True), first=self._write_out)
+        except MissingExtraError as error:
+            if settings.exporter != ("azure_monitor",):
+                raise
+            # The default, perhaps only because the environment has a connection string: a script must still run.
+            self._is_stuck = True
+            _log.warning("telemetry stays on disk in %s: %s", settings.home, error)
+            return None
 
     def after_fork(self) -> None:
         """Count from nothing: what happened before is in the parent's figures."""
@@ -147,21 +172,23 @@ class Telemetry:
         except Exception as error:  # noqa: BLE001 - telemetry must not break score.py
             self.failed(error)
 
-    def flush(self, timeout: float = 5.0) -> bool:
+    def flush(self, timeout: float | None = 5.0) -> bool:
         """
         Write what waits in memory, and deliver what waits on disk; says whether nothing waits any more.
 
-        *timeout* is in seconds. What could not be delivered in that time stays
-        on disk, and is delivered later. Nothing is there to deliver without a
-        connection string, or with exporter="none".
+        *timeout* is in seconds, None for as long as it takes. What could not be
+        delivered in that time stays on disk, and is delivered later. Nothing is
+        there to deliver without a connection string, or with exporter="none".
         """
         prints.finish()
-        end = time.monotonic() + timeout
+        end = float("inf") if timeout is None else time.monotonic() + timeout
         while not self.journal.flush():
             if time.monotonic() >= end:
                 return False
-            time.sleep(min(0.05, timeout))
-        return self._worker is None or self._worker.flush(end - time.monotonic())
+            time.sleep(0.05)
+        if self._worker is None:
+            return not self._is_stuck
+        return self._worker.flush(end - time.monotonic())
 
     def exception(self, error: BaseException, *, severity_level: int = 3) -> None:
         """Record *error*, with its chain, as a row of its own. Never raises."""
@@ -223,21 +250,22 @@ class Telemetry:
         """
         What happened since the start of this process.
 
-        ``items`` that were made, how many were ``diverted`` (their payload is
-        in blob storage), how many are ``buffered`` in memory because the disk
+        ``items`` that were made, how many were ``diverted`` (their original is
+        below the home, and in storage where that is configured), how many are ``buffered`` in memory because the disk
         refuses, how many were ``lost`` by reason, ``not_diverted`` where the
         payload could not be stored and the row was kept whole, and
         ``set_aside``: torn lines that earlier processes left. ``delivered`` is
-        what this process sent, for other processes too, and ``undelivered``
-        what it gave up, by reason: refused by the service, expired, unreadable.
-        Both are still on disk.
+        what this process sent, for other processes too, and ``given_up`` what it
+        never will, by reason: refused by the service, expired, unreadable; all
+        of it is still on disk. ``copied`` are bytes that blob_export brought to
+        storage, and ``waiting`` bytes that are still to be delivered.
         """
+        worker = self._worker
         made = self._ids.next() - self._first - self._skipped
         self._skipped += 1
         lost = dict(self.journal.lost)
         if self._counts["error"]:
             lost["error"] = self._counts["error"]
-        delivered, undelivered = (0, {}) if self._worker is None else self._worker.stats()
         return {
             "items": made,
             "diverted": self._counts["diverted"],
@@ -245,8 +273,7 @@ class Telemetry:
             "buffered": self.journal.buffered,
             "set_aside": self.journal.set_aside,
             "lost": lost,
-            "delivered": delivered,
-            "undelivered": undelivered,
+            **({"delivered": 0, "given_up": {}, "copied": 0, "waiting": 0} if worker is None else worker.stats()),
         }
 
     def __enter__(self) -> Telemetry:  # noqa: PYI034 - Self is newer than Python 3.10
@@ -285,23 +312,6 @@ class Telemetry:
         if self._counts[what] == 1:
             with contextlib.suppress(Exception):
                 _log.warning("%s (further ones are only counted)", message)
-
-
-def _worker(settings: Settings, overflow: Overflow, first: Callable[[], None]) -> Worker | None:
-    """What delivers, where there is somewhere to deliver to; most of it is not imported elsewhere."""
-    if settings.disabled or not settings.exporter or not (settings.ingestion or "blob_export" in settings.exporter):
-        return None
-    from scoretrace.exporters import routes
-    from scoretrace.exporters.worker import Worker
-
-    try:
-        return Worker(routes.drains(settings, overflow, gentle=True), first=first)
-    except MissingExtraError as error:
-        if settings.exporter != ("azure_monitor",):
-            raise
-        # The default, perhaps only because the environment has a connection string: a script that logs must still run.
-        _log.warning("telemetry stays on disk in %s: %s", settings.home, error)
-        return None
 
 
 _lock = RLock()

@@ -201,6 +201,13 @@ class Drain:
         with suppress(Exception):
             _log.warning("%s", message)
 
+    def say_what_waits(self) -> None:
+        """Say that the process ends before all is delivered, if that was not said."""
+        if self.leads and not self._said:
+            self.say(
+                f"telemetry waits on disk in {self.home}: {self.label} was not done in time, the next start goes on"
+            )
+
     # What is there to drain.
 
     def waiting(self) -> list[Segment]:
@@ -217,6 +224,12 @@ class Drain:
 
     def _is_settled(self, cursor: Cursor, segment: Segment) -> bool:
         return cursor.at(segment.name) >= segment.size or self._torn.get(segment.name, 0) >= segment.size
+
+    def waiting_bytes(self) -> int:
+        """How many bytes are not settled, with those of rows that were put off."""
+        cursor = self.cursor if self.leads else Cursor(self.home, self.name, self.scope)
+        found = (*self.waiting(), *segments.held(self.home, self.name))
+        return sum(max(segment.size - cursor.at(segment.name), 0) for segment in found)
 
     @property
     def holds(self) -> bool:

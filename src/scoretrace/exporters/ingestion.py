@@ -57,11 +57,15 @@ class Ingestion:
         try:
             answer = self._send(body, timeout)
         except Exception as error:  # noqa: BLE001 - azure-core, requests and credentials raise what they like
+            reply = Reply(reason=f"no answer from {self.url}: {self._said(error)}")
             self.url = self._origin  # a host that it was sent to may be gone
-            return Reply(reason=self._said(error))
+            return reply
+        reply = reply_of(answer.status, answer.body, answer.headers, len(envelopes))
+        if reply.reason:
+            reply = reply._replace(reason=f"{reply.reason} from {self.url}")
         if answer.status == 404:
             self.url = self._origin
-        return reply_of(answer.status, answer.body, answer.headers, len(envelopes))
+        return reply
 
     def _send(self, body: bytes, timeout: float) -> Answer:
         if not self._gzip:

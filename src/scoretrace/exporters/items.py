@@ -31,7 +31,7 @@ from scoretrace.formats import breeze, continuous_export, track, transcode
 from scoretrace.item import Item
 
 BATCH_BYTES, BATCH_ITEMS = 1_000_000, 1_000
-UNDELIVERED = ("refused", "expired", "unreadable")  # reasons to give an item up, as they are counted
+GIVEN_UP = ("refused", "expired", "unreadable")  # reasons to give an item up, as they are counted
 TIMEOUT_SECONDS = 10.0  # to connect, and to wait for an answer
 _MOST_LINES = 10_000  # read before the deadline is looked at, where none of them makes an item
 _PATIENCE = 3  # times that an item is sent again before others go on without it
@@ -78,13 +78,14 @@ class ItemDrain(Drain):
         *,
         label: str,
         i_key: str,
+        scope: str,
         connect: Callable[[], Send],
         fit: Fit,
         sdk_version: str,
         payloads: Payloads | None = None,
         gentle: bool = False,
     ) -> None:
-        super().__init__(home, name, label=label, scope=i_key.replace("-", "").lower(), gentle=gentle)
+        super().__init__(home, name, label=label, scope=scope, gentle=gentle)
         self.i_key = i_key
         self.connect = connect
         self.fit = fit

@@ -16,7 +16,7 @@ from scoretrace.exporters.drain import Drain
 from scoretrace.exporters.items import ItemDrain, Send
 from scoretrace.limits import guard
 from scoretrace.overflow import Overflow
-from scoretrace.settings import Settings
+from scoretrace.settings import NO_KEY, Settings
 
 SDK_VERSION = f"py{platform.python_version()}:scoretrace{scoretrace.__version__}"
 
@@ -30,9 +30,11 @@ _NEEDS = {
 }
 
 
-def drains(settings: Settings, payloads: Overflow, *, gentle: bool) -> list[Drain]:
+def drains(settings: Settings, payloads: Overflow, *, gentle: bool, keyless: bool = False) -> list[Drain]:
     """
     What *settings* want drained, and how; nothing where they name no place to deliver to.
+
+    With *keyless* also what was logged without a connection string.
 
     Raises:
         MissingExtraError: what an exporter needs is not installed.
@@ -57,6 +59,7 @@ def drains(settings: Settings, payloads: Overflow, *, gentle: bool) -> list[Drai
                     f"azure_monitor_{scope}",  # one cursor for all three: they deliver to the same place
                     label=name,
                     i_key=settings.i_key,
+                    scope=f"{scope},{NO_KEY.replace('-', '')}" if keyless else scope,
                     connect=_way(name, settings, settings.ingestion),
                     fit=lambda item: guard(item, payloads.put),
                     sdk_version=SDK_VERSION,

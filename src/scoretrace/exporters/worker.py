@@ -9,6 +9,7 @@ out with the next start.
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import signal
 import sys
@@ -22,7 +23,7 @@ from typing import Any
 
 from scoretrace import forks
 from scoretrace.exporters.drain import STANDBY_SECONDS, Drain
-from scoretrace.exporters.items import UNDELIVERED
+from scoretrace.exporters.items import GIVEN_UP
 from scoretrace.exporters.segments import Segment
 
 EXIT_SECONDS = 5.0
@@ -30,6 +31,7 @@ TIMER_SECONDS = 1.0  # between looks at the journal where nothing wakes the thre
 CHAINED_SECONDS = 1.0  # for a SIGTERM that the script handles: its handler should not wait long
 OTHERS_SECONDS = 1.0  # at the end, for another process that delivers what this one wrote
 _POLL_SECONDS = 0.05
+THREADS = "scoretrace-"  # how the names of our threads begin
 
 
 class _Bell:
@@ -97,7 +99,7 @@ class Worker:
             self._started = True
             self._hook()
             for turn in self._turns:
-                name = f"scoretrace-{turn.drain.label}"
+                name = f"{THREADS}{turn.drain.label}"
                 thread = threading.Thread(target=self._run, args=(turn,), name=name, daemon=True)
                 with suppress(RuntimeError):  # the interpreter ends, and takes no new threads
                     thread.start()
@@ -112,6 +114,7 @@ class Worker:
 
     def _run(self, turn: _Turn) -> None:
         drain = turn.drain
+        _hush()
         try:
             while not self._stopping:
                 left = self._take_turn(drain)
@@ -155,12 +158,20 @@ class Worker:
             return False
         return True
 
-    def stats(self) -> tuple[int, dict[str, int]]:
-        """How many items were delivered, and how many were given up, by reason."""
+    def stats(self) -> dict[str, Any]:
+        """Items that were ``delivered`` and ``given_up`` (by reason), and bytes: ``copied``, and still ``waiting``."""
         total: Counter[str] = Counter()
         for drain in self.drains:
             total.update(drain.counts)
-        return total["delivered"], {reason: total[reason] for reason in UNDELIVERED if total[reason]}
+        waiting = 0
+        with suppress(OSError):
+            waiting = sum(drain.waiting_bytes() for drain in self.drains)
+        return {
+            "delivered": total["delivered"],
+            "given_up": {reason: total[reason] for reason in GIVEN_UP if total[reason]},
+            "copied": total["bytes"],
+            "waiting": waiting,
+        }
 
     def stop(self, timeout: float = EXIT_SECONDS) -> bool:
         """Deliver what waits, for *timeout* seconds at most, and end; says whether nothing waits any more."""
@@ -176,6 +187,9 @@ class Worker:
         settled = False
         with suppress(OSError):  # a home that cannot be looked at now
             settled = self._last_round(end)
+        if not settled:
+            for drain in self.drains:
+                drain.say_what_waits()
         self._stopping = True
         for turn in self._turns:
             turn.now()
@@ -267,6 +281,31 @@ class Worker:
 
         self._handler, self._before = handler, before
         signal.signal(signal.SIGTERM, handler)
+
+
+class _Hush(logging.Filter):
+    """What HTTP clients say of our own requests is not the script's, and is not for its console."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING or not (record.threadName or "").startswith(THREADS)
+
+
+_HUSH = _Hush()
+_TALKATIVE = (
+    "azure.core.pipeline.policies.http_logging_policy",
+    "azure.core.pipeline.policies._universal",
+    "azure.identity._internal.decorators",
+    "azure.identity._credentials.chained",
+    "azure.identity._credentials.environment",
+    "azure.identity._credentials.managed_identity",
+    "urllib3.connectionpool",
+    "opencensus.ext.azure.common.transport",
+)
+
+
+def _hush() -> None:
+    for name in _TALKATIVE:
+        logging.getLogger(name).addFilter(_HUSH)  # once, however often it is called
 
 
 @contextmanager

@@ -74,8 +74,7 @@ def decode(envelope: bytes) -> tuple[Item, ...]:
     """
     try:
         row = _decode(envelope)
-        table = BY_BASE_TYPE[row["data"]["baseType"]]
-        data = row["data"]["baseData"]
+        table, data = _base(row)
         places = {"tag": row.get("tags") or {}, "data": data}
         values: Row = {}
         for field, place, key, form in _plan(table):
@@ -109,6 +108,19 @@ def decode(envelope: bytes) -> tuple[Item, ...]:
         raise FormatError(f"not a JSON object: {error}") from error
     except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise FormatError(f"not a telemetry envelope: {type(error).__name__} {error}") from error
+
+
+def _base(row: Any) -> tuple[Table, Row]:
+    """The table and the data of an envelope; says what is missing as the service does."""
+    if not isinstance(row, dict):
+        raise FormatError("not a telemetry envelope: it is no JSON object")
+    base = row.get("data")
+    if not isinstance(base, dict) or not isinstance(base.get("baseData"), dict):
+        raise FormatError("Field 'data' on type 'Envelope' is required but missing or empty")
+    table = BY_BASE_TYPE.get(str(base.get("baseType")))
+    if table is None:
+        raise FormatError(f"Field 'baseType' on type 'Data' is unknown: {base.get('baseType')!s:.80}")
+    return table, base["baseData"]
 
 
 @cache
