@@ -133,7 +133,7 @@ class ItemDrain(Drain):
         """Try the rows that were put off; what they run into does not stop any others."""
         if self._held_backoff.pause:
             return False
-        worked = False
+        worked, failures = False, self._held_backoff.failures
         try:
             for read, ends in self._batches(self._held_lines()):
                 entries = self._fresh(read)
@@ -146,9 +146,8 @@ class ItemDrain(Drain):
                 self._settle()
                 if self._is_late():
                     break
-            else:
-                if worked:
-                    self._held_backoff.succeeded()
+            if worked and self._held_backoff.failures == failures:
+                self._held_backoff.succeeded()
         finally:
             self._drop_hand()  # whatever is not settled is still in its file
         for segment in segments.held(self.home, self.name):
