@@ -12,9 +12,11 @@ import pytest
 
 import scoretrace
 from ingestion import KEY, Endpoint, accepted, partly
+from scoretrace import sidecar
 from scoretrace.cursor import Cursor
 from scoretrace.exporters.items import BATCH_BYTES, BATCH_ITEMS
 from scoretrace.locks import try_lock
+from scoretrace.settings import resolve
 
 SCOPE = KEY.replace("-", "")
 OURS = "azure_monitor"
@@ -484,10 +486,7 @@ def test_a_row_that_was_put_off_expires_like_any_other(start, home, endpoint):
     old = logging.makeLogRecord({"name": "score", "msg": "old", "created": time.time() - 49 * 3_600, "levelno": 20})
     log.handle(old)
     telemetry.shutdown()
-    (segment,) = home.glob("telemetry/*/*/*/*/*.blob")
-    held = home / "state" / "held" / f"azure_monitor_{SCOPE}" / "1.blob"
-    held.parent.mkdir(parents=True)
-    segment.rename(held)
+    held = put_off(home, "payload")
     telemetry = start()
 
     assert telemetry.flush(30)
@@ -500,22 +499,28 @@ def numbered(batch):
     return [envelope["data"]["baseData"]["message"] for envelope in batch]
 
 
-def test_a_row_that_is_held_blocks_nobody_and_repeats_nobody(start, endpoint):
+def put_off(home, why="service"):
+    """Move the only segment to where rows are that were put off."""
+    (segment,) = home.glob("telemetry/*/*/*/*/*.blob")
+    held = home / "state" / "held" / f"azure_monitor_{SCOPE}" / f"1-{why}.blob"
+    held.parent.mkdir(parents=True)
+    segment.rename(held)
+    return held
+
+
+def test_a_row_that_is_held_blocks_nobody_and_repeats_nobody(start, home, endpoint):
     """Not the new rows, also after an outage in the middle; not the rows that were held with it."""
 
     def poison(batch):
         return partly(len(batch), [(i, 500, "oops") for i, text in enumerate(numbered(batch)) if text == "1"])
 
-    def throttled(batch):
-        return partly(len(batch), [(i, 429, "slower") for i in range(len(batch))])
-
-    endpoint.always = throttled
-    telemetry = start()
+    telemetry = start(exporter="none")
     burst(4)
-    while not telemetry._worker.drains[0].holds:
-        time.sleep(0.05)
+    telemetry.shutdown()
+    put_off(home)
     endpoint.always = poison
     endpoint.answers = [503]
+    telemetry = start()
     burst(4, start=10)
 
     assert endpoint.wait_for(7) == 7
@@ -527,6 +532,95 @@ def test_a_row_that_is_held_blocks_nobody_and_repeats_nobody(start, endpoint):
     endpoint.always = None
     assert telemetry.flush(30)
     assert sorted(map(int, endpoint.messages())) == [0, 1, 2, 3, 10, 11, 12, 13, 20, 21]
+
+
+def test_a_held_file_that_was_cut_short_is_done_with(start, home, endpoint):
+    """By a power cut: what is whole in it is delivered, and the rest is counted."""
+    telemetry = start(exporter="none")
+    burst(3)
+    telemetry.shutdown()
+    held = put_off(home)
+    held.write_bytes(held.read_bytes()[:-20])
+    telemetry = start()
+
+    assert telemetry.flush(30)
+    assert endpoint.messages() == ["0", "1"]
+    assert telemetry.stats()["given_up"] == {"unreadable": 1}
+    assert not held.exists()
+
+
+def test_where_nothing_is_taken_nothing_is_put_off(start, home, endpoint, caplog):
+    """A 206 that throttles all is an outage: it is said, and waited for ever longer."""
+    endpoint.always = lambda batch: partly(len(batch), [(i, 429, "slower") for i in range(len(batch))])
+    telemetry = start()
+    burst(50)
+    time.sleep(3)
+
+    assert len(endpoint.batches) <= 6
+    assert not (home / "state" / "held").exists()
+    assert caplog.text.count("telemetry waits on disk") == 1
+    endpoint.always = None
+    assert telemetry.flush(30)
+    assert len(endpoint.ids()) == 50
+
+
+def test_the_end_of_a_torn_segment_does_not_count_as_delivered(start, home, endpoint):
+    """Whole lines before it wait like all others."""
+    telemetry = start(exporter="none")
+    burst(5)
+    telemetry.shutdown()
+    (segment,) = home.glob("telemetry/*/*/*/*/*.blob")
+    endpoint.always = 503
+    telemetry = start()
+    with segment.open("ab") as file:
+        file.write(b'{"message":[{"raw":"tor')
+    assert not telemetry.flush(1)
+    assert telemetry.stats()["waiting"] > 1_000
+    endpoint.always = None
+
+    assert telemetry.flush(30)
+    assert endpoint.messages() == ["0", "1", "2", "3", "4"]
+
+
+def test_a_segment_that_cannot_be_read_stops_no_other(start, home, endpoint, caplog):
+    """A folder in its place, here; another user's file, elsewhere."""
+    telemetry = start(exporter="none")
+    burst(3)
+    telemetry.shutdown()
+    (segment,) = home.glob("telemetry/*/*/*/*/*.blob")
+    (segment.parent / "00000000_20200101_000000.blob").mkdir()
+    (segment.parent / "ffffffff_20990101_000000.blob").mkdir()
+    start()
+
+    assert endpoint.wait_for(3) == 3
+    burst(1, start=3)
+    assert endpoint.wait_for(4) == 4
+    assert caplog.text.count("cannot be read, and is not delivered") == 1
+
+
+def test_what_a_sidecar_delivered_is_not_forgotten_by_a_process_with_a_key(start, home, endpoint):
+    """They share a cursor, and one of them is there for more."""
+    with scoretrace.configure(home=home, service="svc", capture_print=False, exporter="none"):
+        burst(5)
+    settings = resolve({"home": home, "connection_string": endpoint.connection_string})
+    assert sidecar.export(settings).delivered == 5
+    telemetry = start()
+    burst(1, start=5)
+    assert telemetry.flush(30)
+    telemetry.shutdown()
+
+    assert sidecar.export(settings).delivered == 0
+    assert len(endpoint.ids()) == 6
+
+
+def test_after_the_end_flush_does_not_wait(start, endpoint):
+    """Nobody is there any more to deliver."""
+    endpoint.always = 503
+    telemetry = start()
+    burst(1)
+    telemetry.shutdown(timeout=0)
+
+    assert not telemetry.flush(None)
 
 
 def test_a_folder_that_cannot_be_looked_at_is_not_gone(start, endpoint, monkeypatch):

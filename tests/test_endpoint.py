@@ -288,6 +288,18 @@ def test_an_error_says_which_field_is_meant(served, wrong, said):
     assert answer["errors"][0]["message"] == said
 
 
+def test_a_value_of_a_wrong_kind_fails_its_envelope_alone(served, home):
+    """Whatever is in it."""
+    odd = {
+        **envelope(),
+        "data": {"baseType": "PerformanceCounterData", "baseData": {"counterName": ["x"], "value": []}},
+    }
+    status, answer = served.post([envelope("good"), odd])
+
+    assert (status, answer["itemsAccepted"]) == (206, 1)
+    assert messages(home) == ["good"]
+
+
 def test_numbers_that_are_none_do_not_spoil_a_batch(served, home):
     """OpenCensus sends NaN, which is no JSON: the value is kept as text."""
     event = {

@@ -329,6 +329,18 @@ def test_a_blob_of_another_kind_stops_no_other(start, azurite, service, home, ca
     assert read(service, "telemetry", other.relative_to(home / "telemetry").as_posix()) == other.read_bytes()
 
 
+def test_a_container_that_cannot_be_made_is_no_storm(start, azurite, service, endpoint, caplog, tmp_path):
+    """A SAS that may not make containers, and none is there: said, and tried again later."""
+    sas = _sas(azurite, service, f"none{tmp_path.name[-4:].strip('_')}".lower().replace("_", ""))
+    telemetry = start(sas, exporter="blob_export", connection_string=None)
+    log.info("waits")
+    assert not telemetry.flush(2)
+
+    assert telemetry.stats()["copied"] == 0
+    assert telemetry._worker.drains[0].counts["failures"] <= 8
+    assert caplog.text.count("telemetry waits on disk") == 1
+
+
 def test_originals_of_before_there_was_storage_are_copied_too(start, azurite, service, home):
     """Their rows point below the home, and that is where they are in the container."""
     telemetry = start(None)

@@ -49,11 +49,13 @@ class Cursor:
         self._raw = msgspec.Raw(b"{}")
         self._sequence = 0
         self.is_saved = True
-        self.scope = scope
+        self.scope = self._told = scope
         for found, cold in filter(None, map(self._read, self._names)):
             if found.sequence >= self._sequence:
                 self._sequence, self._hot, self._raw, self._cold = found.sequence, found.hot, found.cold, cold
                 self.scope = scope or found.scope
+                # Somebody may be there for more: what only they deliver is not to be swept away meanwhile.
+                self._told = ",".join(sorted({*scope.split(","), *found.scope.split(",")} - {""}))
 
     def _read(self, name: str) -> tuple[_File, dict[str, int]] | None:
         try:
@@ -77,16 +79,18 @@ class Cursor:
         self.is_saved = False
 
     def settle(self, present: Container[str]) -> None:
-        """Forget the segments that are not *present* any more, and set the others apart until they grow."""
-        if self._hot or any(name not in present for name in self._cold):
-            self._cold = {name: at for name, at in {**self._cold, **self._hot}.items() if name in present}
+        """Forget the segments of this exporter that are not *present* any more, and set all others apart."""
+        known = {**self._cold, **self._hot}
+        gone = {name for name in known if name not in present and (self.covers(name) or name.startswith(HELD))}
+        if self._hot or gone:
+            self._cold = {name: at for name, at in known.items() if name not in gone}
             self._hot = {}
             self._raw = msgspec.Raw(msgspec.json.encode(self._cold))
 
     def save(self) -> None:
         """Write the offsets. Raises OSError."""
         self._sequence += 1
-        data = msgspec.json.encode(_File(self._sequence, self.scope, self._raw, self._hot))
+        data = msgspec.json.encode(_File(self._sequence, self._told, self._raw, self._hot))
         for name in self._names:
             self._blobs.put(name, data)
         self.is_saved = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import RLock
 from typing import Protocol
 
@@ -63,4 +63,5 @@ def _in_child() -> None:
     global _still, _forking
     _still, _forking = RLock(), False
     for subject in list(_known):
-        subject.after_fork()
+        with suppress(Exception):  # the others are to begin anew all the same
+            subject.after_fork()

@@ -48,8 +48,10 @@ class BlobDrain(Drain):
         for segment in found:
             try:
                 self._copy(segment)
-            except (Blocked, OSError):
+            except Blocked:
                 raise
+            except OSError as error:
+                self._cannot_read(segment, error)
             except Exception as error:  # azure-core, requests and credentials raise what they like
                 raise Blocked(said(error)) from error
             if time.monotonic() >= self.deadline:
@@ -59,7 +61,7 @@ class BlobDrain(Drain):
     def _copy(self, segment: Segment) -> None:
         if self._blobs is None:
             self._blobs = self.connect()
-        at = self._read_to(segment)
+        at, corrected = self._read_to(segment), False
         with segment.path.open("rb") as file:
             while time.monotonic() < self.deadline:
                 file.seek(at)
@@ -67,7 +69,7 @@ class BlobDrain(Drain):
                 whole = data[: data.rfind(b"\n") + 1]
                 data = data if len(data) == BLOCK_BYTES and not whole else whole
                 if not data:
-                    self._torn[segment.name] = segment.size
+                    self._torn[segment.name] = (at, segment.size)
                     break
                 reason = self.payloads.store(self.payloads.named_in(data))
                 if reason:
@@ -80,7 +82,12 @@ class BlobDrain(Drain):
                 if size > segment.path.stat().st_size:
                     self._skip(segment, "the container has a larger blob of that name")
                     return
-                self.counts["bytes"] += max(size - at, 0)
+                if size <= at:  # it did not take it: once that may mean that it is not as far as we thought
+                    if corrected or size == at:
+                        raise Blocked(f"storage does not take telemetry/{segment.name}")
+                    corrected = True
+                else:
+                    self.counts["bytes"] += size - at
                 at = size
                 self.cursor.advance(segment.name, at)
                 self._read[segment.name] = at

@@ -65,6 +65,7 @@ class Drain:
         self.gentle = gentle
         self.counts: Counter[str] = Counter()
         self._lock_fd = -1
+        self._lock_file = (0, 0)
         self._begin()
 
     def _begin(self) -> None:
@@ -76,13 +77,13 @@ class Drain:
         self._said = False
         self._slice_start, self._slice_cpu = time.perf_counter(), time.thread_time()
         self._read: dict[str, int] = {}
-        self._torn: dict[str, int] = {}  # the sizes of segments that end in a part of a line, which nobody waits for
+        # Where whole lines end in segments that end in a part of one, and their size then: nobody waits for that part.
+        self._torn: dict[str, tuple[int, int]] = {}
+        self._skipped: set[str] = set()  # segments that could not be read, until the next look everywhere
 
     def after_fork(self) -> None:
         """Leave the lock to the parent, and begin anew."""
-        if self._lock_fd >= 0:
-            os.close(self._lock_fd)
-            self._lock_fd = -1
+        self.release()
         self.counts.clear()
         self._begin()
 
@@ -96,9 +97,13 @@ class Drain:
     def lead(self) -> bool:
         """Be the process that drains, if no other is. Raises OSError where the home cannot be written."""
         if self.leads:
-            if os.fstat(self._lock_fd).st_nlink:
-                return True
-            self.release()  # somebody removed the home, and another process may lock the file anew
+            with suppress(OSError):
+                status = os.fstat(self._lock_fd)
+                if status.st_nlink and (status.st_dev, status.st_ino) == self._lock_file:
+                    return True
+                if (status.st_dev, status.st_ino) == self._lock_file:
+                    self.release()  # somebody removed the home, and another process may lock the file anew
+            self._lock_fd = -1  # somebody closed it, and perhaps opened another file
         with forks.still():  # a child forked between the lock and its descriptor's place would hold it unawares
             return self._take()
 
@@ -115,7 +120,8 @@ class Drain:
         except OSError:
             os.close(fd)
             raise
-        self._lock_fd = fd
+        status = os.fstat(fd)
+        self._lock_fd, self._lock_file = fd, (status.st_dev, status.st_ino)
         self._read.clear()
         self._full_at = float("-inf")
         self._lead()
@@ -127,7 +133,8 @@ class Drain:
     def release(self) -> None:
         """Let another process drain."""
         if self._lock_fd >= 0:
-            os.close(self._lock_fd)
+            with suppress(OSError):
+                os.close(self._lock_fd)
             self._lock_fd = -1
 
     # Draining.
@@ -223,7 +230,12 @@ class Drain:
         )
 
     def _is_settled(self, cursor: Cursor, segment: Segment) -> bool:
-        return cursor.at(segment.name) >= segment.size or self._torn.get(segment.name, 0) >= segment.size
+        return self._is_whole(segment, cursor.at(segment.name))
+
+    def _is_whole(self, segment: Segment, at: int) -> bool:
+        """Whether all lines of *segment* are before *at*."""
+        end, size = self._torn.get(segment.name, (segment.size, segment.size))
+        return at >= (end if size == segment.size else segment.size)
 
     def waiting_bytes(self) -> int:
         """How many bytes are not settled, with those of rows that were put off."""
@@ -250,15 +262,23 @@ class Drain:
             present = {segment.name for segment in (*found, *segments.held(self.home, self.name))}
             self.cursor.settle(present)
             self._read = {name: at for name, at in self._read.items() if name in present}
-            self._torn = {name: size for name, size in self._torn.items() if name in present}
+            self._torn = {name: ends for name, ends in self._torn.items() if name in present}
+            self._skipped.clear()
         return [
             segment
             for segment in found
-            if self._read_to(segment) < segment.size and self._torn.get(segment.name) != segment.size
+            if not self._is_whole(segment, self._read_to(segment)) and segment.name not in self._skipped
         ]
 
     def _read_to(self, segment: Segment) -> int:
         return self._read.get(segment.name) or self.cursor.at(segment.name)
+
+    def _cannot_read(self, segment: Segment, error: OSError) -> None:
+        """Leave a segment alone for a while; it must not keep others from being delivered."""
+        self._skipped.add(segment.name)
+        self.counts["unreadable_files"] += 1
+        if self.counts["unreadable_files"] == 1:
+            self.say(f"{segment.path} cannot be read, and is not delivered: {error.strerror or error}")
 
     def look_everywhere(self) -> None:
         """Have the next look go through all segments."""
@@ -273,7 +293,7 @@ class Drain:
             if self.gentle and self.deadline == float("inf"):  # at the end of a process nobody else has anything to do
                 self._yield_interpreter()
         if read < segment.size:
-            self._torn[segment.name] = segment.size
+            self._torn[segment.name] = (read, segment.size)
 
     def _yield_interpreter(self) -> None:
         """

@@ -34,6 +34,7 @@ BATCH_BYTES, BATCH_ITEMS = 1_000_000, 1_000
 GIVEN_UP = ("refused", "expired", "unreadable")  # reasons to give an item up, as they are counted
 TIMEOUT_SECONDS = 10.0  # to connect, and to wait for an answer
 _MOST_LINES = 10_000  # read before the deadline is looked at, where none of them makes an item
+_FOR_PAYLOAD, _FOR_SERVICE = "-payload", "-service"  # what rows were put off for, in the names of their files
 _PATIENCE = 3  # times that an item is sent again before others go on without it
 
 Send = Callable[[list[bytes], float], Reply]
@@ -61,6 +62,11 @@ class Entry(NamedTuple):
     line: bytes
     envelope: bytes
     time: str
+
+
+def _oldest() -> str:
+    """The time of the oldest item that the service takes."""
+    return ticks.to_iso(ticks.now() - track.OLDEST)
 
 
 class ItemDrain(Drain):
@@ -95,7 +101,7 @@ class ItemDrain(Drain):
     def _begin(self) -> None:
         super()._begin()
         self._connection: Send | None = None  # a child must not speak through its parent's
-        self._held_backoff = Backoff()
+        self._held_backoffs = {_FOR_PAYLOAD: Backoff(), _FOR_SERVICE: Backoff()}
         self._drop_hand()
 
     def _lead(self) -> None:
@@ -104,7 +110,8 @@ class ItemDrain(Drain):
     def hurry(self) -> None:
         """Do not wait for the next attempt, neither to send nor to store."""
         super().hurry()
-        self._held_backoff.hurry()
+        for backoff in self._held_backoffs.values():
+            backoff.hurry()
         if self.payloads is not None:
             self.payloads.hurry()
 
@@ -131,27 +138,34 @@ class ItemDrain(Drain):
 
     def _pass_held(self) -> bool:
         """Try the rows that were put off; what they run into does not stop any others."""
-        if self._held_backoff.pause:
+        worked = [self._pass_held_for(why) for why in self._held_backoffs]
+        return any(worked)
+
+    def _pass_held_for(self, why: str) -> bool:
+        backoff = self._held_backoffs[why]
+        if backoff.pause:
             return False
-        worked, failures = False, self._held_backoff.failures
+        worked, failures = False, backoff.failures
         try:
-            for read, ends in self._batches(self._held_lines()):
-                entries = self._fresh(read)
-                reason = self._stored([name for entry in entries for name in self._named_in(entry)])
+            for entries, ends in self._batches(self._held_lines(why)):
+                fresh = [entry for entry in entries if entry.time >= _oldest()]
+                reason = self._stored([name for entry in fresh for name in self._named_in(entry)])
                 if reason:
                     self._say_storage(reason)
-                    self._held_backoff.failed()
+                    backoff.failed()
                     break
                 self._hand, self._ends, worked = entries, ends, True
                 self._settle()
                 if self._is_late():
                     break
-            if worked and self._held_backoff.failures == failures:
-                self._held_backoff.succeeded()
+            if worked and backoff.failures == failures:
+                backoff.succeeded()
         finally:
             self._drop_hand()  # whatever is not settled is still in its file
-        for segment in segments.held(self.home, self.name):
-            if self.cursor.at(segment.name) >= segment.size:
+        for segment in self._held_files(why):
+            if self._is_settled(self.cursor, segment):
+                if self.cursor.at(segment.name) < segment.size:  # a power cut took its end
+                    self._count("unreadable", 1, f"the last of {segment.path} was not whole")
                 with suppress(OSError):
                     segment.path.unlink()
         return worked
@@ -162,14 +176,21 @@ class ItemDrain(Drain):
     # Reading.
 
     def _new_lines(self) -> Iterator[tuple[Segment, int, bytes]]:
-        for segment in self._unread():
-            for end, line in self._lines(segment):
-                yield segment, end, line
+        return self._lines_of(self._unread())
 
-    def _held_lines(self) -> Iterator[tuple[Segment, int, bytes]]:
-        for segment in segments.held(self.home, self.name):
-            for end, line in self._lines(segment):
-                yield segment, end, line
+    def _held_lines(self, why: str) -> Iterator[tuple[Segment, int, bytes]]:
+        return self._lines_of(self._held_files(why))
+
+    def _held_files(self, why: str) -> list[Segment]:
+        return [segment for segment in segments.held(self.home, self.name) if why in segment.path.name]
+
+    def _lines_of(self, found: list[Segment]) -> Iterator[tuple[Segment, int, bytes]]:
+        for segment in found:
+            try:
+                for end, line in self._lines(segment):
+                    yield segment, end, line
+            except OSError as error:  # noqa: PERF203 - one file is not all of them
+                self._cannot_read(segment, error)
 
     def _batches(self, source: Iterator[tuple[Segment, int, bytes]]) -> Iterator[tuple[list[Entry], dict[str, int]]]:
         entries: list[Entry] = []
@@ -221,15 +242,15 @@ class ItemDrain(Drain):
         if not reason:
             return
         self._say_storage(reason)
-        self._hold({line for line, names in wanted.items() if self._stored(names)})
+        self._hold({line for line, names in wanted.items() if self._stored(names)}, _FOR_PAYLOAD)
 
-    def _hold(self, lines: set[bytes]) -> None:
+    def _hold(self, lines: set[bytes], why: str) -> None:
         """Put rows off: into a file of their own, which is drained before all others and blocks none."""
         if not lines:
             return
         folder = self.home / HELD / self.name
         held = [line for line in dict.fromkeys(entry.line for entry in self._hand) if line in lines]
-        FolderBlobs(folder).put(f"{time.time_ns()}.blob", b"".join(line + b"\n" for line in held))
+        FolderBlobs(folder).put(f"{time.time_ns()}{why}.blob", b"".join(line + b"\n" for line in held))
         self.counts["put_off"] += len(held)
         self._hand = [entry for entry in self._hand if entry.line not in lines]
 
@@ -248,9 +269,10 @@ class ItemDrain(Drain):
 
     def _settle(self) -> None:
         """Send what is in hand until all of it is settled. Raises Blocked."""
-        todo = [self._hand]
+        self._hand = self._fresh(self._hand)
+        todo, progressed = [self._hand], not self._hand
         while todo:
-            batch = self._fresh(todo.pop())
+            batch = todo.pop()
             if not batch:
                 continue
             timeout = min(TIMEOUT_SECONDS, max(self.deadline - time.monotonic(), 0.05))
@@ -264,16 +286,18 @@ class ItemDrain(Drain):
                 self._set_aside(batch[index].line, batch[index].segment, refusal, "refused")
             accepted = len(batch) - len(again) - len(reply.refused)
             self.counts["delivered"] += accepted
+            progressed = progressed or len(again) < len(batch)
             if accepted:
                 self._recovered()
             if again:
                 self._hand = [*again, *(entry for rest in reversed(todo) for entry in rest)]
-                self._send_again(reply, again)
+                self._send_again(reply, again, alone=len(again) < len(batch))
                 todo = [self._hand]
         self._hand = []
         self._save(self._ends)
         self._ends = {}
-        self._backoff.succeeded()
+        if progressed:
+            self._backoff.succeeded()
         self._progressed()
 
     def _send(self, envelopes: list[bytes], timeout: float) -> Reply:
@@ -282,8 +306,12 @@ class ItemDrain(Drain):
                 self._connection = self.connect()
         return self._connection(envelopes, timeout)
 
-    def _send_again(self, reply: Reply, again: list[Entry]) -> None:
-        """Stop here; or go on without those that the service stumbles over time and again."""
+    def _send_again(self, reply: Reply, again: list[Entry], *, alone: bool) -> None:
+        """
+        Stop here; or go on without those that the service stumbles over time and again.
+
+        That is for those that are *alone* in it: where nothing is taken, that is an outage.
+        """
         first: dict[str, int] = {}
         for entry in self._hand:
             start = entry.end - len(entry.line) - 1
@@ -293,13 +321,13 @@ class ItemDrain(Drain):
             raise Blocked(reply.reason, reply.retry_after)
         was_held = any(segment.startswith(HELD) for segment in self._ends)
         self._attempts += 1
-        if not was_held and self._attempts < _PATIENCE:
-            raise Blocked(f"{len(again)} items are to be sent again", reply.retry_after, quiet=True)
-        self._hold({entry.line for entry in again})
-        self._held_backoff.failed(reply.retry_after)
+        if not was_held and (self._attempts < _PATIENCE or (not alone and len(again) > 1)):
+            raise Blocked(f"{len(again)} items are to be sent again", reply.retry_after, quiet=alone)
+        self._hold({entry.line for entry in again}, _FOR_SERVICE)
+        self._held_backoffs[_FOR_SERVICE].failed(reply.retry_after)
 
     def _fresh(self, batch: list[Entry]) -> list[Entry]:
-        oldest = ticks.to_iso(ticks.now() - track.OLDEST)
+        oldest = _oldest()
         fresh = [entry for entry in batch if entry.time >= oldest]
         if len(fresh) < len(batch):
             self._count("expired", len(batch) - len(fresh), "older than 48 hours, which the service refuses; kept here")

@@ -55,6 +55,7 @@ def connect(target: Ingestion, *, credential: Any = None) -> Send:
     from opencensus.ext.azure.common import Options, transport
 
     told = _TOLD
+    told.thread = 0  # a child may have been forked in the middle of a batch
     transport.logger.addFilter(told)  # once, however often it is connected
 
     class Checked(Options):  # type: ignore[misc]
@@ -97,6 +98,8 @@ def connect(target: Ingestion, *, credential: Any = None) -> Send:
         finally:
             told.thread = 0
             way._consecutive_redirects = 0  # noqa: SLF001
+        if result != transport.TransportStatusCode.SUCCESS:
+            way.options.endpoint = target.endpoint  # a host that it was sent to may be gone
         return _reply(result == transport.TransportStatusCode.SUCCESS, batch, way.storage.envelopes, told, counted)
 
     return send

@@ -58,7 +58,10 @@ def reply_of(status: int, body: bytes, headers: Mapping[str, str], count: int) -
     errors = {error.index: error for error in listed if error.index is not None and 0 <= error.index < count}
     if status in {200, 206}:
         if not _is_believable(status, body, answer, len(errors), count):
-            return Reply(reason=f"HTTP {status} that does not say what was accepted", retry_after=_retry_after(headers))
+            if count == 1 and listed and answer is not None and answer.items_accepted == 0:
+                return reply_of(400, body, headers, 1)  # there is only one that can be meant
+            reason = f"HTTP {status} that does not say what was accepted"
+            return Reply(reason=reason, retry_after=_retry_after(headers), split=status == 206)
         refused = {index: _refusal(error) for index, error in errors.items() if error.status_code in _REFUSALS}
         again = frozenset(errors.keys() - refused.keys())
         return Reply(refused, again, retry_after=_retry_after(headers) if again else None)

@@ -101,9 +101,11 @@ class Worker:
             for turn in self._turns:
                 name = f"{THREADS}{turn.drain.label}"
                 thread = threading.Thread(target=self._run, args=(turn,), name=name, daemon=True)
-                with suppress(RuntimeError):  # the interpreter ends, and takes no new threads
+                turn.thread = thread  # before it runs: a signal handler may come in between
+                try:
                     thread.start()
-                    turn.thread = thread
+                except RuntimeError:  # the interpreter ends, and takes no new threads
+                    turn.thread = None
 
     def wake(self) -> None:
         """Something was written. Never raises, and never waits."""
@@ -151,7 +153,7 @@ class Worker:
                 turn.now()
             while not all(turn.drain.is_settled(found) and not turn.drain.holds for turn, found in wanted):
                 left = end - time.monotonic()
-                if left <= 0:
+                if left <= 0 or self._stopping:  # nobody is there any more to deliver it
                     return False
                 self._wait(wanted[0][0], left)
         except OSError:  # a home that cannot be looked at now

@@ -100,7 +100,7 @@ def decode(envelope: bytes) -> tuple[Item, ...]:
             details = tuple(map(parts.thrown, data["exceptions"]))
             values = {**summarize(details), **values, "details": details}
         elif table.kind == "counter":
-            values |= {"counter": data["counterName"], "value": _finite(data["value"])}
+            values |= {"counter": parts.text(data["counterName"]), "value": _finite(data["value"])}
         return (KINDS[table.kind](**values),)
     except FormatError:
         raise
