@@ -103,3 +103,18 @@ def azurite():
         port = probe.getsockname()[1]
     with run_azurite(port):
         yield f"{ACCOUNT};BlobEndpoint=http://127.0.0.1:{port}/devstoreaccount1"
+
+
+@pytest.fixture(name="start")
+def _start(home, endpoint):
+    """Configure with the loopback endpoint."""
+    started = []
+
+    def begin(exporter="azure_monitor", **more):
+        more = {"connection_string": endpoint.connection_string, "capture_print": False, **more}
+        started.append(scoretrace.configure(home=home, service="svc", exporter=exporter, **more))
+        return started[-1]
+
+    yield begin
+    for telemetry in started:
+        telemetry.shutdown(timeout=1)

@@ -13,6 +13,7 @@ import time
 import pytest
 
 from ingestion import Endpoint
+from processes import run_workers
 from scoretrace.exporters.items import BATCH_ITEMS
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and fork are promised for POSIX")
@@ -159,28 +160,7 @@ def test_a_fork_in_the_middle_of_delivery(home, endpoint):
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_multiprocessing(home, endpoint, tmp_path, method):
     """Its workers end without exit handlers, but with finalizers."""
-    script = tmp_path / "main.py"
-    script.write_text(
-        textwrap.dedent(
-            f"""
-            import logging, multiprocessing, os, sys
-            import scoretrace
-
-            def work(worker):
-                scoretrace.configure(home={str(home)!r}, capture_print=False)
-                for number in range(500):
-                    logging.getLogger("score").info("%d", worker * 500 + number)
-
-            if __name__ == "__main__":
-                context = multiprocessing.get_context({method!r})
-                workers = [context.Process(target=work, args=(worker,)) for worker in range(4)]
-                for worker in workers: worker.start()
-                for worker in workers: worker.join()
-                sys.exit(max(worker.exitcode for worker in workers))
-            """
-        )
-    )
-    subprocess.run([sys.executable, str(script)], check=True, timeout=120)
+    run_workers(tmp_path, home, method)
     arrived = len(set(endpoint.ids()))
     recover(home)
 

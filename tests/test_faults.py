@@ -9,6 +9,7 @@ import textwrap
 import pytest
 
 import scoretrace
+from processes import run_workers
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and fork are promised for POSIX")
 
@@ -124,29 +125,7 @@ def test_forked_workers_write_segments_of_their_own(home, end):
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_multiprocessing(home, tmp_path, method):
     """Workers of multiprocessing end by os._exit, without any exit handler."""
-    script = tmp_path / "main.py"
-    script.write_text(
-        textwrap.dedent(
-            f"""
-            import logging, multiprocessing, sys
-            import scoretrace
-
-            def work(worker):
-                scoretrace.configure(home={str(home)!r}, capture_print=False)
-                for number in range(500):
-                    logging.getLogger("score").info("%d", worker * 500 + number)
-
-            if __name__ == "__main__":
-                scoretrace.configure(home={str(home)!r}, capture_print=False)
-                context = multiprocessing.get_context({method!r})
-                workers = [context.Process(target=work, args=(worker,)) for worker in range(4)]
-                for worker in workers: worker.start()
-                for worker in workers: worker.join()
-                sys.exit(max(worker.exitcode for worker in workers))
-            """
-        )
-    )
-    subprocess.run([sys.executable, str(script)], check=True, timeout=120)
+    run_workers(tmp_path, home, method, parent=f"scoretrace.configure(home={str(home)!r}, capture_print=False)")
 
     found, ids = numbers(home)
     assert found == list(range(2_000))

@@ -396,7 +396,13 @@ def test_all_of_it_with_the_sdk_of_the_scoring_image():
     if not OLD.exists():
         message = "there is no environment with opentelemetry-sdk 1.33: `make test` makes it"
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(message)
-    chosen = ["tests/test_pipelines.py", "tests/test_delivery.py", "-k", "pipelines or opentelemetry"]
+    chosen = [
+        "tests/test_pipelines.py",
+        "tests/test_delivery.py",
+        "tests/test_answers.py",
+        "-k",
+        "pipelines or opentelemetry",
+    ]
     environment = {**os.environ, "SCORETRACE_TEST_INNER": "1"}
     ended = subprocess.run(
         [OLD, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen],

@@ -247,6 +247,21 @@ def test_a_dimension_that_only_looks_like_an_address_stops_nothing(start, azurit
     assert len(endpoint.envelopes) == 2
 
 
+def test_an_original_that_is_gone_is_said_and_its_row_goes_out(start, azurite, home, endpoint, caplog):
+    """What is given up is counted by reason, and the rest of the row is still of use."""
+    telemetry = start(azurite, exporter="none")
+    log.info(LARGE)
+    telemetry.shutdown()
+    (path,) = home.glob("modeldata/**/overflow/*/*/*/*.json")
+    path.unlink()
+    telemetry = start(azurite)
+
+    assert telemetry.flush(30)
+    assert len(endpoint.envelopes) == 1
+    assert caplog.text.count("an original is not stored") == 1
+    assert telemetry.overflow.counts == {"missing": 1}
+
+
 def copied(service, home):
     """Whether the container holds each segment, byte by byte."""
     segments = list(home.glob("telemetry/*/*/*/*/*.blob"))

@@ -366,7 +366,7 @@ def serve(home: str | None, host: str, port: int) -> None:
 
     \b
       scoretrace serve
-      scoretrace serve --port 0 --home /tmp/telemetry
+      scoretrace serve --port 0 --home received
     """
     from scoretrace import endpoint
     from scoretrace.connections import is_loopback

@@ -124,20 +124,21 @@ class Overflow:
         try:
             if data is not None:
                 azure.put(name, data)
-                self.counts["payloads_stored"] += 1
-            else:
-                self.counts["payloads_missing"] += 1
+            elif azure.size(name) is None:
+                self._give_up("missing", f"{name} is neither in {self.local.root} nor in storage")
         except Exception as error:  # noqa: BLE001 - azure-core, requests and credentials raise what they like
             if getattr(error, "status_code", 0) not in _REFUSALS:
                 return said(error)
             # Storage answers, and will not take this one: its row goes out, the original stays here.
-            self.counts["payloads_refused"] += 1
-            if self.counts["payloads_refused"] == 1:
-                _log.warning(
-                    "an original stays in %s: %s (further ones are only counted)", self.local.root, said(error)
-                )
+            self._give_up("refused", f"{name} stays in {self.local.root}: {said(error)}")
         self._stored[name] = None
         return ""
+
+    def _give_up(self, why: str, message: str) -> None:
+        """Count an original that will not be in storage, by reason, and say so the first time."""
+        self.counts[why] += 1
+        if self.counts[why] == 1:
+            _log.warning("an original is not stored: %s (further ones are only counted)", message)
 
 
 def overflow_of(settings: Settings, *, uploads: bool = False) -> Overflow:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -46,7 +47,7 @@ class Blocked(Exception):  # noqa: N818 - raised to stop a pass, never seen outs
         self.quiet = quiet
 
 
-class Drain:
+class Drain(ABC):
     """
     Drains the journal of *home* to one destination: subclasses say how in `_pass`.
 
@@ -99,9 +100,9 @@ class Drain:
         if self.leads:
             with suppress(OSError):
                 status = os.fstat(self._lock_fd)
-                if status.st_nlink and (status.st_dev, status.st_ino) == self._lock_file:
-                    return True
                 if (status.st_dev, status.st_ino) == self._lock_file:
+                    if status.st_nlink:
+                        return True
                     self.release()  # somebody removed the home, and another process may lock the file anew
             self._lock_fd = -1  # somebody closed it, and perhaps opened another file
         with forks.still():  # a child forked between the lock and its descriptor's place would hold it unawares
@@ -127,7 +128,7 @@ class Drain:
         self._lead()
         return True
 
-    def _lead(self) -> None:
+    def _lead(self) -> None:  # noqa: B027 - most have nothing to do
         """What a subclass does when it begins to lead."""
 
     def release(self) -> None:
@@ -161,13 +162,13 @@ class Drain:
                 self._failed(said(error))
                 return self.pause
 
+    @abstractmethod
     def _pass(self) -> bool:
         """
         Deliver what waits now; says whether there was anything.
 
         Raises Blocked.
         """
-        raise NotImplementedError
 
     def _failed(self, reason: str, retry_after: float | None = None, *, quiet: bool = False) -> None:
         self.counts["failures"] += 1
@@ -219,18 +220,21 @@ class Drain:
 
     def waiting(self) -> list[Segment]:
         """The segments that have something that is not settled, whoever drains; rows that were put off not counted."""
-        cursor = self.cursor if self.leads else Cursor(self.home, self.name, self.scope)
-        return [segment for segment in self._find(recent=False) if not self._is_settled(cursor, segment)]
+        return self._waiting(self._newest_cursor())
+
+    def _waiting(self, cursor: Cursor) -> list[Segment]:
+        return [segment for segment in self._find(recent=False) if not self._is_whole(segment, cursor.at(segment.name))]
+
+    def _newest_cursor(self) -> Cursor:
+        """How far the delivery is, whoever drains."""
+        return self.cursor if self.leads else Cursor(self.home, self.name, self.scope)
 
     def is_settled(self, wanted: list[Segment]) -> bool:
         """Whether all of *wanted*, up to the sizes they had, is settled."""
-        cursor = self.cursor if self.leads else Cursor(self.home, self.name, self.scope)
+        cursor = self._newest_cursor()
         return cursor.is_saved and all(
-            self._is_settled(cursor, segment) or not segment.path.exists() for segment in wanted
+            self._is_whole(segment, cursor.at(segment.name)) or not segment.path.exists() for segment in wanted
         )
-
-    def _is_settled(self, cursor: Cursor, segment: Segment) -> bool:
-        return self._is_whole(segment, cursor.at(segment.name))
 
     def _is_whole(self, segment: Segment, at: int) -> bool:
         """Whether all lines of *segment* are before *at*."""
@@ -239,8 +243,8 @@ class Drain:
 
     def waiting_bytes(self) -> int:
         """How many bytes are not settled, with those of rows that were put off."""
-        cursor = self.cursor if self.leads else Cursor(self.home, self.name, self.scope)
-        found = (*self.waiting(), *segments.held(self.home, self.name))
+        cursor = self._newest_cursor()
+        found = (*self._waiting(cursor), *segments.held(self.home, self.name))
         return sum(max(segment.size - cursor.at(segment.name), 0) for segment in found)
 
     @property
@@ -249,8 +253,7 @@ class Drain:
         return bool(segments.held(self.home, self.name))
 
     def _find(self, *, recent: bool) -> list[Segment]:
-        cursor = self.cursor
-        return segments.find(self.home, cursor.covers, recent=recent)
+        return segments.find(self.home, self.cursor.covers, recent=recent)
 
     def _unread(self) -> list[Segment]:
         """The segments that have more than was read, oldest first."""

@@ -163,7 +163,7 @@ class ItemDrain(Drain):
         finally:
             self._drop_hand()  # whatever is not settled is still in its file
         for segment in self._held_files(why):
-            if self._is_settled(self.cursor, segment):
+            if self._is_whole(segment, self.cursor.at(segment.name)):
                 if self.cursor.at(segment.name) < segment.size:  # a power cut took its end
                     self._count("unreadable", 1, f"the last of {segment.path} was not whole")
                 with suppress(OSError):
