@@ -9,7 +9,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet install --con
 demo: $(VENV)/demo.stamp
 	@$(BIN)/python examples/diabetes/demo.py
 
-test: $(VENV)/dev.stamp $(VENV)/services.stamp $(VENV)/opentelemetry-1.33.stamp
+test: $(VENV)/dev.stamp $(VENV)/services.stamp $(VENV)/opentelemetry-1.33.stamp $(VENV)/scoring-server.stamp
 	$(BIN)/python -m pytest
 
 check: $(VENV)/dev.stamp
@@ -49,6 +49,14 @@ $(VENV)/opentelemetry-1.33.stamp: pyproject.toml tests/environments/opentelemetr
 	$(PYTHON) -m venv $(VENV)/opentelemetry-1.33
 	$(VENV)/opentelemetry-1.33/bin/python -m pip --disable-pip-version-check --quiet install \
 		--requirement tests/environments/opentelemetry-1.33.txt --editable .
+	@touch $@
+
+# The real scoring server, and scoretrace put beside it as a user would.
+$(VENV)/scoring-server.stamp: pyproject.toml tests/environments/scoring-server.txt | $(VENV)/dev.stamp
+	$(PYTHON) -m venv $(VENV)/scoring-server
+	$(VENV)/scoring-server/bin/python -m pip --disable-pip-version-check --quiet install \
+		--requirement tests/environments/scoring-server.txt
+	$(VENV)/scoring-server/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[azure,cli]'
 	@touch $@
 
 EXTRAS_demo  := demo

@@ -400,8 +400,9 @@ def test_all_of_it_with_the_sdk_of_the_scoring_image():
         "tests/test_pipelines.py",
         "tests/test_delivery.py",
         "tests/test_answers.py",
+        "tests/test_dependencies.py",
         "-k",
-        "pipelines or opentelemetry",
+        "pipelines or opentelemetry or dependencies",
     ]
     environment = {**os.environ, "SCORETRACE_TEST_INNER": "1"}
     ended = subprocess.run(

@@ -90,8 +90,13 @@ _HOMES = {
 }
 
 
+_MODULES = {"middleware"}  # public as modules
+
+
 def __getattr__(name: str) -> Any:
     # A name is imported when it is first used: a script that logs must not pay for the reader.
+    if name in _MODULES:
+        return import_module(f"scoretrace.{name}")
     if name not in __all__:
         raise AttributeError(f"module 'scoretrace' has no attribute {name!r}")
     value = getattr(import_module(f"scoretrace.{_HOMES.get(name, 'errors')}"), name)
@@ -100,4 +105,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*__all__, *_MODULES, "__version__"]

@@ -64,6 +64,24 @@ class FolderBlobs:
         return self.root.joinpath(*parts)
 
 
+class MemoryBlobs:
+    """Blobs in memory, for tests: what `FolderBlobs` is without a folder."""
+
+    def __init__(self) -> None:
+        self.root = "memory"
+        self._blobs: dict[str, bytes] = {}
+
+    def put(self, name: str, data: bytes) -> None:
+        """Store *data* under *name*."""
+        self._blobs[name] = bytes(data)
+
+    def open(self, name: str) -> BinaryIO:
+        """Read *name*; raises FileNotFoundError where there is none."""
+        if name not in self._blobs:
+            raise FileNotFoundError(name)
+        return io.BytesIO(self._blobs[name])
+
+
 class AzureBlobs:
     """
     Blobs of a storage account, or below a container or folder of one.

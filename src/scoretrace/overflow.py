@@ -14,13 +14,12 @@ import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 from threading import Lock, Thread
 from urllib.parse import unquote
 
 from scoretrace import forks
 from scoretrace.backoff import Backoff
-from scoretrace.blobs import AzureBlobs, FolderBlobs
+from scoretrace.blobs import AzureBlobs, FolderBlobs, MemoryBlobs
 from scoretrace.connections import said
 from scoretrace.settings import Settings
 
@@ -32,10 +31,10 @@ _REMEMBERED = 10_000  # names of payloads that are known to be stored
 
 
 class Overflow:
-    """Puts payloads below *folder* (``modeldata/<sub>/<rg>/.../<version>``) of *home*, on their way to *azure*."""
+    """Puts payloads below *folder* (``modeldata/<sub>/<rg>/.../<version>``) of *local*, on their way to *azure*."""
 
-    def __init__(self, home: Path, folder: str, azure: AzureBlobs | None = None) -> None:
-        self.local = FolderBlobs(home)
+    def __init__(self, local: FolderBlobs | MemoryBlobs, folder: str, azure: AzureBlobs | None = None) -> None:
+        self.local = local
         self.folder = folder
         self.azure = azure
         self.counts: Counter[str] = Counter()
@@ -147,7 +146,7 @@ def overflow_of(settings: Settings, *, uploads: bool = False) -> Overflow:
     azure = None
     if settings.storage and uploads:
         azure = AzureBlobs(settings.storage, credential=settings.credential)
-    return Overflow(settings.home, f"modeldata/{settings.model_folder}", azure)
+    return Overflow(FolderBlobs(settings.home), f"modeldata/{settings.model_folder}", azure)
 
 
 def name_of(address: str) -> str:

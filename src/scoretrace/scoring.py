@@ -18,8 +18,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from scoretrace import telemetry
+from scoretrace.capture.requests import is_timed
 from scoretrace.capture.values import as_json
 from scoretrace.errors import ScriptError
+
+_SERVER = "azureml_inference_server_http"
 
 
 class Outcome(NamedTuple):
@@ -44,9 +47,11 @@ def score(
     """
     Score each line of *requests* (a file of JSON lines, or the lines) with the script's ``init()`` and ``run()``.
 
-    `run` gets the line as text, as the server gives it the body of a call; a
-    parameter called ``request_headers`` gets an empty dictionary, and an async
-    `run` is awaited. Each call is a request of the current telemetry, which
+    `run` gets what the server would give it for a POST with that body: the text,
+    the values that inference-schema's decorators ask for, or with ``@rawhttp`` a
+    Flask request. A parameter called ``request_headers`` gets an empty
+    dictionary, an async `run` is awaited, and a stream is read to its end. Each
+    call is a request of the current telemetry, which
     `configure` starts with the environment's settings if there is none. A `run`
     that raises is a failed request; the next line is scored all the same.
     Blank lines are passed over. *done* is called with each outcome.
@@ -88,6 +93,8 @@ def _load(path: Path) -> ModuleType:
         raise ScriptError(f"{path} is not a Python script")
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module  # as the server has it: what the script pickles must find its module
+    if importlib.util.find_spec(_SERVER) is not None:
+        importlib.import_module(f"{_SERVER}.server")  # answers for azureml.contrib.services, as behind the server
     folder = str(path.absolute().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -110,16 +117,59 @@ def _run_of(module: ModuleType, script: str | os.PathLike[str]) -> Callable[[str
     run = getattr(module, "run", None)
     if not callable(run):
         raise ScriptError(f"{os.fspath(script)} has no function run(): a scoring script has init() and run(data)")
-    timed = telemetry.request(name="run")(run)
     extra: dict[str, Any] = {"request_headers": {}} if "request_headers" in inspect.signature(run).parameters else {}
+    arguments = _arguments_of(run)
 
     def call(body: str) -> Any:
-        value = timed(body, **extra)
-        if inspect.isasyncgen(value):
-            value = _collected(value)
-        return asyncio.run(value) if inspect.iscoroutine(value) else value
+        positional, named = arguments(body)
+        return _whole(run(*positional, **named, **extra))
 
-    return call
+    return call if is_timed(run) else telemetry.request(name="run")(call)
+
+
+Arguments = Callable[[str], tuple[tuple[Any, ...], dict[str, Any]]]
+
+
+def _arguments_of(run: Callable[..., Any]) -> Arguments:
+    """How the scoring server makes of a body what *run* is called with."""
+    raw = sys.modules.get(f"{_SERVER}.api.aml_request")
+    if getattr(raw, "_rawHttpRequested", False):
+        from flask import Request
+        from werkzeug.test import EnvironBuilder
+
+        def request(body: str) -> Any:
+            environ = EnvironBuilder("/score", method="POST", data=body, content_type="application/json").get_environ()
+            return (Request(environ),), {}
+
+        return request
+    schema = sys.modules.get("inference_schema.schema_util")
+    if schema is not None and schema.is_schema_decorated(run):
+        parameters = [one for one in inspect.signature(run).parameters.values() if one.name != "request_headers"]
+
+        def values(body: str) -> Any:
+            given = json.loads(body)
+            if not isinstance(given, dict):
+                raise ValueError("the line should be a JSON object: run() is decorated with a schema")  # noqa: TRY004
+            missing = [one.name for one in parameters if one.name not in given and one.default is one.empty]
+            if missing:
+                raise ValueError(f"a value is not provided for the {missing[0]!r} parameter of run()")
+            return (), {one.name: given.get(one.name, one.default) for one in parameters}
+
+        return values
+    return lambda body: ((body,), {})
+
+
+def _whole(value: Any) -> Any:
+    """What `run` returned, read to its end: an async one, a stream, a response that streams."""
+    if inspect.isasyncgen(value):
+        value = _collected(value)
+    if inspect.iscoroutine(value):
+        value = asyncio.run(value)
+    if inspect.isgenerator(value):
+        return list(value)
+    if hasattr(value, "status_code") and hasattr(value, "get_data"):
+        value.get_data()
+    return value
 
 
 async def _collected(pieces: AsyncIterator[Any]) -> list[Any]:
@@ -160,8 +210,9 @@ def _place(error: BaseException) -> str:
 
 
 def _response(value: Any) -> str:
-    if inspect.isgenerator(value):
-        value = list(value)
+    if hasattr(value, "status_code") and hasattr(value, "get_data"):
+        text: str = value.get_data(as_text=True)
+        return text if value.mimetype == "application/json" else msgspec.json.encode(text).decode()
     if isinstance(value, str):
         return msgspec.json.encode(value).decode()
     return as_json(value)

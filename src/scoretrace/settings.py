@@ -13,6 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Hashable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,12 +21,19 @@ import msgspec
 
 from scoretrace.connections import Ingestion, ingestion, is_sign_in, storage_url
 from scoretrace.errors import SettingsError
+from scoretrace.item import Item
 
 SEGMENT_BYTES, BUFFER_BYTES = 64 * 1024**2, 4 * 1024**2
 NO_KEY = "00000000-0000-0000-0000-000000000000"
 EXPORTERS = ("azure_monitor", "opentelemetry", "opencensus", "blob_export", "none")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg])?i?b?", re.IGNORECASE)
 _CLEAN = re.compile(r"[^\w.-]+")
+
+
+Processor = Callable[[Item], Item | None]
+
+SAMPLED = ("trace", "request", "dependency", "event", "metric")  # types that sampling may leave out
+_MOST_SAMPLED = 100_000  # items that one may stand for
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +54,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     level: int
     capture_print: bool
     capture_stderr: bool
+    capture_requests: bool
+    log_response: bool
+    instrument: tuple[str, ...]
+    processors: tuple[Processor, ...]
+    sampling_percentage: tuple[tuple[str, int], ...]
     exclude: tuple[str, ...]
     keep_days: float
     keep_bytes: int
@@ -182,6 +195,63 @@ def _exporters(value: Any) -> tuple[str, ...]:
     return tuple(name for name in names if name != "none")
 
 
+def _processors(value: Any) -> tuple[Processor, ...]:
+    if isinstance(value, str):
+        value = _names(value)
+    elif callable(value):
+        value = (value,)
+    found = tuple(_function(name) if isinstance(name, str) else name for name in value)
+    if not all(callable(processor) and isinstance(processor, Hashable) for processor in found):
+        raise ValueError("must be functions that take an item and return one, or None to drop it")
+    return found
+
+
+def _function(name: str) -> Any:
+    """The function that *name* (``package.module:function``) says, for who can only write text."""
+    module, colon, function = name.partition(":")
+    if not (module and colon and function):
+        raise ValueError(f"must be functions, or named as module:function, which {name!r} is not")
+    try:
+        return getattr(import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"cannot be found: {error}") from error
+
+
+def _sampling(value: Any) -> tuple[tuple[str, int], ...]:
+    """For each type how many items one stands for."""
+    if isinstance(value, str) and "=" in value:
+        value = {name: number for name, _, number in (part.partition("=") for part in value.split(","))}
+    by_type = value if isinstance(value, Mapping) else dict.fromkeys(SAMPLED, value)
+    counts = {str(name).strip(): _stands_for(percentage) for name, percentage in by_type.items()}
+    unknown = counts.keys() - set(SAMPLED)
+    if unknown:
+        raise ValueError(f"can name {', '.join(SAMPLED)}, and not {min(unknown)!r}")
+    return tuple(sorted((name, count) for name, count in counts.items() if count > 1))
+
+
+def _stands_for(percentage: Any) -> int:
+    try:
+        number = float(percentage) if not isinstance(percentage, bool) else 0.0
+    except (TypeError, ValueError):
+        number = 0.0
+    if not 100 / _MOST_SAMPLED <= number <= 100:
+        raise ValueError("must be a percentage of at most 100, or one for each of some types: trace=10,request=50")
+    count = round(100 / number)
+    # itemCount has to be whole, or its sum would not be the number of items.
+    if abs(100 / number - count) > 0.01 * count:
+        raise ValueError("must be 100 divided by a whole number, such as 50, 33.3, 25, 20, 10 or 1")
+    return count
+
+
+def _stderr(value: Any) -> bool:
+    return in_scoring_server() if value is None else _boolean(value)
+
+
+def in_scoring_server() -> bool:
+    """Whether this process is a worker of azureml-inference-server-http."""
+    return "azureml_inference_server_http.server.config" in sys.modules
+
+
 def _credential(value: Any) -> Any:
     if not isinstance(value, str):
         if not hasattr(value, "get_token") or not isinstance(value, Hashable):
@@ -236,7 +306,48 @@ SETTINGS = (
     Setting("model_version", ("SCORETRACE_MODEL_VERSION",), "default", _name, "its version, the folder below"),
     Setting("level", ("SCORETRACE_LEVEL",), logging.INFO, _level, "log records below it are left alone"),
     Setting("capture_print", ("SCORETRACE_CAPTURE_PRINT",), True, _boolean, "print and sys.stdout become traces"),
-    Setting("capture_stderr", ("SCORETRACE_CAPTURE_STDERR",), False, _boolean, "sys.stderr too"),
+    Setting(
+        "capture_stderr",
+        ("SCORETRACE_CAPTURE_STDERR",),
+        None,
+        _stderr,
+        "sys.stderr too; where nobody says, only in the scoring server",
+    ),
+    Setting(
+        "capture_requests",
+        ("SCORETRACE_CAPTURE_REQUESTS",),
+        True,
+        _boolean,
+        "calls of the scoring server become requests",
+    ),
+    Setting(
+        "log_response",
+        ("APP_INSIGHTS_LOG_RESPONSE_ENABLED",),
+        True,
+        _boolean,
+        "the scoring server's answers too: custom dimension Response Value of the request",
+    ),
+    Setting(
+        "instrument",
+        ("SCORETRACE_INSTRUMENT",),
+        (),
+        _names,
+        'outgoing calls become dependencies: "auto", or names of OpenTelemetry\'s instrumentations (requests, httpx)',
+    ),
+    Setting(
+        "processors",
+        ("SCORETRACE_PROCESSORS",),
+        (),
+        _processors,
+        "functions (or module:function) that take an item and return it, a changed one, or None to drop it",
+    ),
+    Setting(
+        "sampling_percentage",
+        ("SCORETRACE_SAMPLING_PERCENTAGE",),
+        100,
+        _sampling,
+        "how much is kept, for all types or each (trace=10,request=50); failures and exceptions always are",
+    ),
     Setting(
         "exclude",
         ("SCORETRACE_EXCLUDE",),

@@ -14,17 +14,17 @@ import os
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from threading import RLock
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from threading import RLock, local
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import msgspec
 
 from scoretrace import forks, ticks
-from scoretrace.capture import prints, records, requests, uncaught
-from scoretrace.capture.handler import RecordHandler
-from scoretrace.capture.operation import OPERATION
+from scoretrace.capture import prints, records, requests, scoring_server, uncaught, web
+from scoretrace.capture.handler import Aside, RecordHandler
+from scoretrace.capture.operation import current as current_operation
 from scoretrace.capture.outlet import Lane
 from scoretrace.capture.requests import RequestContext
 from scoretrace.capture.thrown import exception_item
@@ -34,12 +34,15 @@ from scoretrace.formats import continuous_export
 from scoretrace.item import Ids, Item, Trace
 from scoretrace.journal import Journal
 from scoretrace.limits import guard
-from scoretrace.overflow import overflow_of
+from scoretrace.overflow import Overflow, overflow_of
+from scoretrace.sampling import sample
 from scoretrace.schema import BY_KIND
-from scoretrace.settings import Settings, resolve, use_home
+from scoretrace.settings import Processor, Settings, in_scoring_server, resolve, use_home
+from scoretrace.switches import Watch
 
 if TYPE_CHECKING:
     from scoretrace.exporters.worker import Worker
+    from scoretrace.memory import MemoryJournal
 
 Run = TypeVar("Run", bound=Callable[..., Any])
 
@@ -53,12 +56,14 @@ class Telemetry:
     As a context manager it shuts down at the end.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, *, journal: MemoryJournal | None = None, overflow: Overflow | None = None
+    ) -> None:
         self.settings = settings
-        self.overflow = overflow_of(settings)
+        self.overflow = overflow or overflow_of(settings)
         self._is_stuck = False  # there is somewhere to deliver to, and nothing to do it with
-        self._worker = self._start_worker()
-        self.journal = Journal(
+        self._worker = self._start_worker() if journal is None else None
+        self.journal = journal or Journal(
             settings.home,
             settings.app_folder,
             segment_bytes=settings.segment_bytes,
@@ -67,8 +72,18 @@ class Telemetry:
             keep_bytes=settings.keep_bytes,
             written=self._worker.wake if self._worker is not None else None,
         )
+        self._sampling = dict(settings.sampling_percentage)
+        self._processing = local()
+        self._switches = Watch(settings.home, settings.service) if journal is None else None
+        self.is_plain = not (settings.processors or "trace" in self._sampling)
+        self.served = web.Options(
+            scoring_server.PROBES,
+            settings.log_response,
+            scoring_server.shared(settings.service, settings.workspace, settings.instance),
+        )
         self._ids = Ids()
         self._undo: list[Callable[[], None]] = []
+        self._is_instrumented = False
         self._open = True
         self.configured = False
         self.handlers: weakref.WeakSet[RecordHandler] = weakref.WeakSet()
@@ -123,18 +138,64 @@ class Telemetry:
         original cannot be stored it stays whole, because nothing may be cut
         that is not kept.
         """
-        if self.settings.disabled:
+        if not self.is_on():
             return
         try:
-            item = self._in_context(item)
+            wanted = self._chosen(self._in_context(item))
+            if wanted is None:
+                return
             try:
-                guarded = guard(item, self._divert)
+                guarded = guard(wanted, self._divert)
             except (OSError, ValueError) as error:
-                guarded = item
+                guarded = wanted
                 self._count("not_diverted", f"an item too large for Application Insights is kept as it is: {error}")
             self.journal.writer(BY_KIND[item.kind].folder).append(continuous_export.encode(guarded), time.time())
         except Exception as error:  # noqa: BLE001 - the one place where everything behind capture ends
             self.failed(error)
+
+    def is_on(self) -> bool:
+        """Whether anything is recorded now: the service's switch in the home folder says so. Never raises."""
+        if self.settings.disabled:
+            return False
+        return self._switches is None or self._switches.now().enable_app_insights
+
+    def _chosen(self, item: Item) -> Item | None:
+        """*item* as the processors and sampling leave it, if they do."""
+        chosen: Item | None = item
+        if self.settings.processors and not getattr(self._processing, "busy", False):
+            self._processing.busy = True  # what a processor logs itself does not go through it again
+            try:
+                chosen = self._processed(item)
+            finally:
+                self._processing.busy = False
+            if chosen is None:
+                self._counts["dropped"] += 1
+                return None
+        if self._sampling:
+            chosen = sample(item if chosen is None else chosen, self._sampling)
+            if chosen is None:
+                self._counts["sampled_out"] += 1
+        return chosen
+
+    def _processed(self, item: Item) -> Item | None:
+        for processor in self.settings.processors:
+            changed = self._with(processor, item)
+            if changed is None:
+                return None
+            item = changed
+        return item
+
+    def _with(self, processor: Processor, item: Item) -> Item | None:
+        try:
+            changed = processor(item)
+            if changed is None or isinstance(changed, Item):
+                return changed
+            reason = f"it returned {type(changed).__name__}, which is no item"
+        except Exception as error:  # noqa: BLE001 - somebody else's code must not cost a row
+            reason = f"{type(error).__name__}: {as_text(error)}"
+        name = getattr(processor, "__qualname__", type(processor).__qualname__)
+        self._count("processor_errors", f"a processor failed, and the item goes on without it: {name}: {reason}")
+        return item
 
     def lane(self) -> Lane:
         """The parts of the fast lane: see `capture.handler`."""
@@ -208,6 +269,18 @@ class Telemetry:
         self._undo.append(records.tap(handler))
         self._undo.append(uncaught.install(lambda error: self.exception(error, severity_level=4)))
 
+    def instrument(self) -> None:
+        """Record outgoing calls, where the settings say so. Calling it again does nothing."""
+        names = self.settings.instrument
+        if not names or self.settings.disabled or self._is_instrumented:
+            return
+        from scoretrace.capture import instrument
+
+        self._is_instrumented = True
+        self._undo.append(instrument.install(names, recording, in_server=in_scoring_server()))
+        for handler in list(self.handlers):
+            handler.arm()
+
     def shutdown(self, timeout: float = 5.0) -> None:
         """
         Undo what was installed, deliver what waits for *timeout* seconds at most, and close the files.
@@ -254,7 +327,10 @@ class Telemetry:
         below the home, and in storage where that is configured), how many are ``buffered`` in memory because the disk
         refuses, how many were ``lost`` by reason, ``not_diverted`` where the
         payload could not be stored and the row was kept whole, and
-        ``set_aside``: torn lines that earlier processes left. ``delivered`` is
+        ``set_aside``: torn lines that earlier processes left. Of the items
+        ``dropped`` were not written because a processor said so, and
+        ``sampled_out`` because others stand for them; ``processor_errors`` went
+        on as they were. ``delivered`` is
         what this process sent, for other processes too, and ``given_up`` what it
         never will, by reason: refused by the service, expired, unreadable; all
         of it is still on disk. ``copied`` are bytes that blob_export brought to
@@ -270,6 +346,9 @@ class Telemetry:
             "items": made,
             "diverted": self._counts["diverted"],
             "not_diverted": self._counts["not_diverted"],
+            "dropped": self._counts["dropped"],
+            "sampled_out": self._counts["sampled_out"],
+            "processor_errors": self._counts["processor_errors"],
             "buffered": self.journal.buffered,
             "set_aside": self.journal.set_aside,
             "lost": lost,
@@ -292,14 +371,13 @@ class Telemetry:
             "cloud_role_instance": item.cloud_role_instance or self.settings.instance,
             "application_version": item.application_version or self.settings.version,
         }
-        if not item.operation_id:
-            operation = OPERATION.get()
-            if operation.id:
-                context |= {
-                    "operation_id": operation.id,
-                    "operation_name": operation.name,
-                    "operation_parent_id": operation.parent_id,
-                }
+        operation = current_operation()
+        if operation.id and item.operation_id in {"", operation.id}:
+            context["operation_name"] = item.operation_name or operation.name
+            if not item.operation_id:
+                context |= {"operation_id": operation.id, "operation_parent_id": operation.parent_id}
+            if operation.dimensions:
+                context["custom_dimensions"] = {**operation.dimensions, **item.custom_dimensions}
         return msgspec.structs.replace(item, **context)
 
     def _divert(self, sha256: str, data: bytes) -> str:
@@ -317,6 +395,29 @@ class Telemetry:
 _lock = RLock()
 _known: dict[Settings, Telemetry] = {}
 _current: Telemetry | None = None
+_make: Callable[[Settings], Telemetry] = Telemetry
+
+
+@contextlib.contextmanager
+def made_by(make: Callable[[Settings], Telemetry]) -> Iterator[None]:
+    """
+    Have *make* make each telemetry that is asked for in the block, and end them all after it.
+
+    What was configured before is set aside meanwhile, and goes on then.
+    """
+    global _make  # noqa: PLW0603 - whoever configures does not know of it
+    real, known, before = _make, dict(_known), _current
+    _known.clear()
+    _make = make
+    try:
+        yield
+    finally:
+        _make = real
+        for made in list(_known.values()):
+            made.shutdown()
+        _known.update(known)
+        if before is not None:
+            telemetry_for(before.settings)
 
 
 def telemetry_for(settings: Settings) -> Telemetry:
@@ -328,14 +429,41 @@ def telemetry_for(settings: Settings) -> Telemetry:
     global _current
     with _lock:
         if settings not in _known:
-            _known[settings] = Telemetry(settings)
+            if settings.instrument:
+                from scoretrace.capture import instrument
+
+                instrument.check(settings.instrument)
+            _known[settings] = _make(settings)
         before, _current = _current, _known[settings]
         use_home(settings.home)
         if settings.capture_print and not settings.disabled:
             if before is not None and before is not _current:
                 prints.untap(before.printed)
             prints.tap(_current.printed, stderr=settings.capture_stderr)
+        if settings.capture_requests and not settings.disabled and in_scoring_server():
+            scoring_server.install(_served)
+            scoring_server.when_ready(_ready)
+        else:
+            _current.instrument()
         return _current
+
+
+def _ready() -> None:
+    """The scoring server has done what it does to `print` and to OpenTelemetry; the script comes next."""
+    prints.retap()
+    if _current is not None:
+        _current.instrument()
+
+
+def _served() -> tuple[Telemetry, web.Options] | None:
+    """What records the calls of the scoring server."""
+    found = recording()
+    return (found, found.served) if found is not None and found.settings.capture_requests else None
+
+
+def recording() -> Telemetry | None:
+    """The telemetry that was configured last, if it records anything now."""
+    return _current if _current is not None and _current.is_on() else None
 
 
 def current() -> Telemetry | None:
@@ -361,7 +489,8 @@ class TelemetryHandler(RecordHandler):
     def __init__(self, **settings: Any) -> None:
         resolved = resolve(settings)
         self.telemetry = telemetry_for(resolved)
-        super().__init__(self.telemetry, level=resolved.level, exclude=resolved.exclude)
+        aside = Aside(scoring_server.LOGGERS, scoring_server.takes) if in_scoring_server() else None
+        super().__init__(self.telemetry, level=resolved.level, exclude=resolved.exclude, aside=aside)
         self.telemetry.handlers.add(self)
         if resolved.disabled:
             self.addFilter(lambda _record: False)

@@ -13,12 +13,12 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from scoretrace import forks, ticks
-from scoretrace.capture.operation import OPERATION
+from scoretrace.capture.operation import reader
 from scoretrace.capture.outlet import Outlet
 from scoretrace.capture.thrown import exception_item
 from scoretrace.capture.values import as_json, as_text, clean, measured
@@ -60,17 +60,26 @@ def severity(level: int) -> int:
     return max(0, min(level // 10 - 1, 4))
 
 
+class Aside(NamedTuple):
+    """Records of *loggers* are shown to *takes*; those for which it returns True are done with."""
+
+    loggers: tuple[str, ...] = ()
+    takes: Callable[[logging.LogRecord], bool] = bool
+
+
 class RecordHandler(logging.Handler):
     """
     Hand each record to *outlet*: a trace, or an exception where there is one.
 
-    Records of the loggers in *exclude*, and of those below them, are left alone.
+    Records of the loggers in *exclude*, and of those below them, are left alone,
+    and so are those that somebody else takes (*aside*).
     """
 
-    def __init__(self, outlet: Outlet, *, level: int, exclude: tuple[str, ...]) -> None:
+    def __init__(self, outlet: Outlet, *, level: int, exclude: tuple[str, ...], aside: Aside | None = None) -> None:
         super().__init__(level)
         self.outlet = outlet
         self.exclude = exclude
+        self.aside = aside or Aside()
         self._sites: dict[int, Site] = {}
         self._all_sites: dict[int, dict[tuple[Any, ...], Site]] = {}
         self._site_count = 0
@@ -90,7 +99,7 @@ class RecordHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Send *record* to the outlet. Never raises."""
         try:
-            if not self._is_excluded(record.name):
+            if not self._is_left_alone(record):
                 self.outlet.send(to_item(record, self.formatter))
         except Exception as error:  # noqa: BLE001 - telemetry must not break score.py
             self.outlet.failed(error)
@@ -128,7 +137,7 @@ class RecordHandler(logging.Handler):
             return
         kind = type(self)
         custom = any(getattr(kind, name) is not getattr(RecordHandler, name) for name in _REPLACEABLE)
-        if not (custom or self.filters or self.formatter):
+        if self.outlet.is_plain and not (custom or self.filters or self.formatter):
             self.__dict__["handle"] = self._fast_lane()
 
     def _fast_lane(self) -> Callable[[logging.LogRecord], Any]:
@@ -143,8 +152,9 @@ class RecordHandler(logging.Handler):
         slowly, find = self.emit, self._find
         base, next_id, writer = self.outlet.lane()
         limit, append, refused = writer.limit, writer.append, writer.refused
+        is_on = self.outlet.is_on
         sites = self._sites
-        operation = OPERATION.get
+        operation = reader()
         now = (float("-inf"), b"")  # replaced whole: another thread must not see the one half without the other
 
         def handle(record: logging.LogRecord) -> Any:
@@ -179,6 +189,9 @@ class RecordHandler(logging.Handler):
                 if to_message is None:
                     slowly(record)
                     return record
+                current = operation()
+                if current.dimensions:
+                    extra = {**current.dimensions, **(extra or {})}
                 arguments = fields["args"]
                 if arguments:
                     message = message % arguments
@@ -192,6 +205,8 @@ class RecordHandler(logging.Handler):
                 start, second = now
                 fraction = created - start
                 if not 1.0 <= fraction < 2.0:
+                    if not is_on():
+                        return record
                     if not 0.0 <= created < _END_OF_TIME:
                         slowly(record)
                         return record
@@ -212,7 +227,7 @@ class RecordHandler(logging.Handler):
                         second,
                         _json(fraction * 1e7)[1:8],
                         to_operation,
-                        operation().json,
+                        current.json,
                         to_end,
                     )
                 )
@@ -252,7 +267,7 @@ class RecordHandler(logging.Handler):
 
     def _cut(self, record: logging.LogRecord, base: Trace) -> Pieces | None:
         """The pieces for the call site of *record*; None where its records take the slow lane."""
-        if self._is_excluded(record.name):
+        if _is_below(record.name, self.exclude) or _is_below(record.name, self.aside.loggers):
             return None
         where = _where(record)
         if sum(map(len, where.values())) > _SITE_TEXT:
@@ -264,9 +279,15 @@ class RecordHandler(logging.Handler):
         self._all_sites.clear()
         self._site_count = 0
 
-    def _is_excluded(self, name: Any) -> bool:
-        name = str(name)
-        return any(name == other or name.startswith(f"{other}.") for other in self.exclude)
+    def _is_left_alone(self, record: logging.LogRecord) -> bool:
+        if _is_below(record.name, self.exclude):
+            return True
+        return _is_below(record.name, self.aside.loggers) and self.aside.takes(record)
+
+
+def _is_below(name: Any, loggers: tuple[str, ...]) -> bool:
+    name = str(name)
+    return any(name == other or name.startswith(f"{other}.") for other in loggers)
 
 
 def _pass_over(record: logging.LogRecord) -> Any:

@@ -10,29 +10,108 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
-from contextvars import ContextVar
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar, Token
+from typing import Any, NamedTuple, Protocol
 
-from scoretrace.formats.continuous_export import operation
+from scoretrace.formats import continuous_export
+
+SHARED_TEXT = 256  # characters of a value that rows inside a request share: it is written with each of them
 
 
 class Operation:
-    """The ids that rows inside a request carry; *json* is how a line of the journal writes them."""
+    """
+    The ids that rows inside a request carry; *json* is how a line of the journal writes them.
 
-    __slots__ = ("id", "json", "name", "parent_id")
+    *dimensions* are custom dimensions that the rows share. *is_served* says
+    that it is a call which a server answers, so that a function which is timed
+    inside is no request of its own.
+    """
 
-    def __init__(self, id: str = "", name: str = "", parent_id: str = "") -> None:  # noqa: A002 - the column's name
+    __slots__ = ("dimensions", "id", "is_served", "json", "name", "parent_id")
+
+    def __init__(
+        self,
+        id: str = "",  # noqa: A002 - the column's name
+        name: str = "",
+        parent_id: str = "",
+        *,
+        is_served: bool = False,
+    ) -> None:
         self.id = id
         self.name = name
         self.parent_id = parent_id
-        self.json = operation(id, name, parent_id)
+        self.is_served = is_served
+        self.json = continuous_export.operation(id, name, parent_id)
+        self.dimensions: dict[str, str] = {}
+
+    def share(self, dimensions: Mapping[str, str]) -> None:
+        """Give *dimensions* to the rows that follow, but for those that are empty, or too long for each of them."""
+        fit = {name: value for name, value in dimensions.items() if 0 < len(value) <= SHARED_TEXT}
+        self.dimensions = {**self.dimensions, **fit}  # replaced whole: another thread may be writing a row
 
 
 NONE = Operation()
 OPERATION: ContextVar[Operation] = ContextVar("scoretrace_operation", default=NONE)
 
+
+class Bridge(Protocol):
+    """Somebody else's idea of what is current, kept in step with ours."""
+
+    def attach(self, operation: Operation) -> Any:
+        """Make *operation* theirs too; returns what `detach` takes."""
+
+    def detach(self, token: Any) -> None:
+        """Undo `attach`."""
+
+    def outer(self) -> Operation:
+        """What is current with them where nothing is with us."""
+
+
+class Entered(NamedTuple):
+    """What `leave` needs to undo an `enter`."""
+
+    token: Token[Operation]
+    bridge: Bridge | None
+    theirs: Any
+
+
+_bridge: Bridge | None = None
 _carried = False
+
+
+def connect(bridge: Bridge | None) -> None:
+    """Keep *bridge* in step from now on, or nobody."""
+    global _bridge  # noqa: PLW0603 - one a process, as the other side is
+    _bridge = bridge
+
+
+def current() -> Operation:
+    """The operation that is current, here or on the other side of the bridge."""
+    found = OPERATION.get()
+    return found if found is not NONE or _bridge is None else _bridge.outer()
+
+
+def reader() -> Callable[[], Operation]:
+    """The cheapest function that gives what `current` does, until `connect` is called again."""
+    return OPERATION.get if _bridge is None else current
+
+
+def enter(operation: Operation) -> Entered:
+    """Make *operation* the current one, until `leave`."""
+    bridge = _bridge
+    return Entered(OPERATION.set(operation), bridge, None if bridge is None else bridge.attach(operation))
+
+
+def leave(entered: Entered, before: Operation) -> None:
+    """Give the place back, to *before* where it was entered in another context."""
+    try:
+        OPERATION.reset(entered.token)
+    except ValueError:
+        OPERATION.set(before)
+        return
+    if entered.bridge is not None:
+        entered.bridge.detach(entered.theirs)
 
 
 def carry() -> None:
@@ -56,32 +135,32 @@ def _wrap(owner: type, name: str, around: Callable[..., Any]) -> None:
 
     @functools.wraps(real)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
-        current = OPERATION.get()
-        return real(self, *args, **kwargs) if current is NONE else around(real, current, self, *args, **kwargs)
+        operation = OPERATION.get()
+        return real(self, *args, **kwargs) if operation is NONE else around(real, operation, self, *args, **kwargs)
 
     setattr(owner, name, wrapper)
 
 
-def _start(real: Callable[..., Any], current: Operation, thread: threading.Thread) -> Any:
+def _start(real: Callable[..., Any], operation: Operation, thread: threading.Thread) -> Any:
     # On the instance, so that a subclass with a run() of its own is served too.
-    thread.run = functools.partial(_inside, current, thread.run)  # type: ignore[method-assign]
+    thread.run = functools.partial(_inside, operation, thread.run)  # type: ignore[method-assign]
     return real(thread)
 
 
 def _submit(
-    real: Callable[..., Any], current: Operation, pool: Any, work: Callable[..., Any], /, *args: Any, **kwargs: Any
+    real: Callable[..., Any], operation: Operation, pool: Any, work: Callable[..., Any], /, *args: Any, **kwargs: Any
 ) -> Any:
     # The pool may start a thread here; that one serves later requests too and must not keep this one's operation.
     token = OPERATION.set(NONE)
     try:
-        return real(pool, _inside, current, work, *args, **kwargs)
+        return real(pool, _inside, operation, work, *args, **kwargs)
     finally:
         OPERATION.reset(token)
 
 
-def _inside(current: Operation, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    token = OPERATION.set(current)
+def _inside(operation: Operation, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    entered = enter(operation)
     try:
         return work(*args, **kwargs)
     finally:
-        OPERATION.reset(token)
+        leave(entered, NONE)

@@ -30,9 +30,19 @@ class Lane(NamedTuple):
 
 
 class Outlet(Protocol):
-    """Where items go; *tapped_by* is the handler that gets every record of the process, if there is one."""
+    """
+    Where items go.
+
+    *tapped_by* is the handler that gets every record of the process, if there
+    is one. *is_plain* says that nothing looks at items on their way, so that a
+    line may be written without one.
+    """
 
     tapped_by: Any
+    is_plain: bool
+
+    def is_on(self) -> bool:
+        """Whether anything is to be recorded now; it may change while the process runs. Never raises."""
 
     def send(self, item: Item) -> None:
         """Take *item*; never raises."""

@@ -75,8 +75,30 @@ def tap(sink: Sink, *, stderr: bool = False) -> None:
             _sinks[name].append(sink)
         if name not in _undo:
             _undo[name] = _tap_stream(name)
-    if "print" not in _undo:
+    retap()
+
+
+def retap() -> None:
+    """Be the first that a print meets again, where somebody replaced `print` since; nothing without a sink."""
+    if any(_sinks.values()) and not isinstance(builtins.print, _Print):
+        if "print" in _undo:
+            _undo["print"]()
         _undo["print"] = _tap_print()
+
+
+def passed_on(text: str) -> None:
+    """Take a print from a hook of somebody else's, unless it came to that hook through our tap, which has it."""
+    if not _state.printing:
+        _hand_over("STDOUT", text)
+
+
+def holder() -> str:
+    """The module of the function that stands behind `print` here, past our own tap."""
+    real: Any = builtins.print
+    while isinstance(real, _Print):
+        real = real.__wrapped__
+    found = getattr(real, "__globals__", {}).get("__name__") or getattr(real, "__module__", None)
+    return str(found or type(real).__module__)
 
 
 def untap(sink: Sink) -> None:
@@ -123,6 +145,7 @@ class _Print:
     """
 
     def __init__(self, real: Callable[..., None]) -> None:
+        self.is_idle = False  # another of ours was put in front of whoever replaced this one
         self.__wrapped__ = real
         self.__doc__ = real.__doc__
 
@@ -132,7 +155,12 @@ class _Print:
         real = self.__wrapped__
         name = "STDERR" if file is not None and file is sys.stderr else "STDOUT"
         tapped = (file is None or file is sys.stdout or name == "STDERR") and _sinks[name] and _state.depth < _DEEPEST
-        if not tapped or not (sep is None or isinstance(sep, str)) or not (end is None or isinstance(end, str)):
+        if (
+            self.is_idle
+            or not tapped
+            or not (sep is None or isinstance(sep, str))
+            or not (end is None or isinstance(end, str))
+        ):
             real(*values, sep=sep, end=end, file=file, flush=flush)
             return
         try:
@@ -156,8 +184,8 @@ def _tap_print() -> Callable[[], None]:
     builtins.print = tap_of_print
 
     def undo() -> None:
-        # Else somebody wrapped it after us, and an empty list of sinks makes us idle.
-        if builtins.print is tap_of_print:
+        tap_of_print.is_idle = True
+        if builtins.print is tap_of_print:  # else somebody wrapped it after us
             builtins.print = real
 
     return undo

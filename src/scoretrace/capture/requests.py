@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import re
@@ -11,20 +10,19 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, 
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from scoretrace import ticks
-from scoretrace.capture.operation import NONE, OPERATION, Operation, carry
-from scoretrace.capture.thrown import RECORDED, exception_item
+from scoretrace.capture.operation import NONE, Entered, Operation, carry, current, enter, leave
+from scoretrace.capture.thrown import send_once
 from scoretrace.capture.values import as_text, measured
 from scoretrace.item import Request
 
 if TYPE_CHECKING:
-    from contextvars import Token
     from types import TracebackType
 
     from scoretrace.capture.outlet import Outlet
 
 Run = TypeVar("Run", bound=Callable[..., Any])
 
-TIMED = "__scoretrace_request__"  # set on what `timed` returns
+_TIMED = "__scoretrace_request__"  # set on what `timed` returns
 
 _NAME = 512  # characters of an operation's name, within its limit even where each is two UTF-16 units
 
@@ -51,8 +49,11 @@ class RequestContext:
         source: str = "",
         traceparent: str = "",
         custom_dimensions: Mapping[str, Any] | None = None,
+        operation_id: str = "",
+        is_served: bool = False,
     ) -> None:
         self._outlet = outlet
+        self._is_served = is_served
         self.name = name
         self.url = url
         self.source = source
@@ -64,15 +65,17 @@ class RequestContext:
             self.custom_dimensions["custom_dimensions"] = custom_dimensions
         self.custom_measurements: dict[str, float] = {}
         self.id = os.urandom(8).hex()
-        self._caller = OPERATION.get()
+        self._caller = current()
         self.parent_id = self._caller.parent_id
-        self.operation_id = self._caller.id or os.urandom(16).hex()
+        self.operation_id = self._caller.id or operation_id or os.urandom(16).hex()
         match = _TRACEPARENT.fullmatch(as_text(traceparent).strip().lower()) if traceparent else None
         if match and self._caller is NONE:
             self.operation_id, self.parent_id = match.groups()
+        self._shared: dict[str, str] = {}
         self._operation = NONE
-        self._tokens: list[Token[Operation]] = []
+        self._entered: list[Entered] = []
         self._start = self._timestamp = 0
+        self._is_over = False
 
     def __enter__(self) -> RequestContext:  # noqa: PYI034 - Self is newer than Python 3.10
         self.begin()
@@ -89,31 +92,43 @@ class RequestContext:
         """Start the clock."""
         if self._outlet is not None:
             carry()
-            self._operation = Operation(self.operation_id, as_text(self.name)[:_NAME], self.id)
+            name = as_text(self.name)[:_NAME]
+            self._operation = Operation(self.operation_id, name, self.id, is_served=self._is_served)
+            self._operation.share(self._caller.dimensions)
+            self._operation.share(self._shared)
         self._timestamp = ticks.now()
         self._start = time.perf_counter_ns()
+
+    def share(self, dimensions: Mapping[str, str]) -> None:
+        """Give *dimensions* to the request, and to the rows inside that follow."""
+        self._shared.update({name: value for name, value in dimensions.items() if value})
+        if self._operation is not NONE:
+            self._operation.share(dimensions)
 
     def resume(self) -> None:
         """Make this the current operation, until `pause`."""
         if self._outlet is not None:
-            self._tokens.append(OPERATION.set(self._operation))
+            self._entered.append(enter(self._operation))
 
     def pause(self) -> None:
         """Give the place back to the operation before."""
-        if self._tokens:
-            try:
-                OPERATION.reset(self._tokens.pop())
-            except ValueError:  # left in another context than it was entered in
-                OPERATION.set(self._caller)
+        if self._entered:
+            leave(self._entered.pop(), self._caller)
 
     def end(self, error: BaseException | None = None) -> None:
-        """Stop the clock and send the request, and *error* if that is what ended it. Never raises."""
+        """
+        Stop the clock and send the request, and *error* if that is what ended it. Never raises.
+
+        What comes after the end changes nothing any more, but an *error* still becomes a row.
+        """
         duration = (time.perf_counter_ns() - self._start) // 100
         if self._outlet is None:
             return
         if error is not None:
             self._try(self._send_exception, error)
-        self._try(self._send, duration, error)
+        if not self._is_over:
+            self._is_over = True
+            self._try(self._send, duration, error)
 
     def _try(self, send: Callable[..., None], *arguments: Any) -> None:
         if self._outlet is None:
@@ -132,7 +147,8 @@ class RequestContext:
         failed = code.isascii() and code.isdigit() and len(code) < 10 and int(code) >= 400
         if error is not None and not failed:  # whatever was planned to be answered, it was not
             code, failed = "500", True
-        dimensions = {as_text(name): as_text(value) for name, value in self.custom_dimensions.items()}
+        own = {as_text(name): as_text(value) for name, value in self.custom_dimensions.items()}
+        dimensions = {**self._operation.dimensions, **self._shared, **own}
         measurements = measured(self.custom_measurements.items(), dimensions)
         outlet.send(
             Request(
@@ -153,29 +169,39 @@ class RequestContext:
         )
 
     def _send_exception(self, outlet: Outlet, error: BaseException) -> None:
-        item = exception_item(error)
         self.resume()  # for the item to find it
         try:
-            outlet.send(item)
+            send_once(outlet, error, self.operation_id)
         finally:
             self.pause()
-        with contextlib.suppress(AttributeError):  # one with slots
-            setattr(error, RECORDED, True)  # so that it is not recorded again where it ends the process
+
+
+def is_timed(run: Callable[..., Any]) -> bool:
+    """Whether *run* is a request already each time it is called."""
+    return bool(getattr(run, _TIMED, False))
 
 
 def timed(run: Run, outlet: Callable[[], Outlet | None], name: str | None = None) -> Run:
     """*run* as a request each time it is called; what returns a coroutine or a generator still does."""
     import inspect
 
-    if getattr(run, TIMED, False):  # wrapping it again would count each call twice
+    if is_timed(run):  # wrapping it again would count each call twice
         return run
+
     title = str(name or getattr(run, "__name__", "run"))
+
+    def begun() -> RequestContext | None:
+        """A request; None inside a call that a server answers, which is one already."""
+        return None if current().is_served else RequestContext(outlet(), title)
 
     if inspect.iscoroutinefunction(run):
 
         @functools.wraps(run)
         async def wrapper(*args: Any, **kwargs: Any) -> Any:
-            with RequestContext(outlet(), title) as context:
+            context = begun()
+            if context is None:
+                return await run(*args, **kwargs)
+            with context:
                 value = await run(*args, **kwargs)
                 context.answer(value)
                 return value
@@ -185,18 +211,22 @@ def timed(run: Run, outlet: Callable[[], Outlet | None], name: str | None = None
 
         @functools.wraps(run)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            return steps(run(*args, **kwargs), RequestContext(outlet(), title))
+            context = begun()
+            return run(*args, **kwargs) if context is None else steps(run(*args, **kwargs), context)
 
     else:
 
         @functools.wraps(run)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            with RequestContext(outlet(), title) as context:
+            context = begun()
+            if context is None:
+                return run(*args, **kwargs)
+            with context:
                 value = run(*args, **kwargs)
                 context.answer(value)
                 return value
 
-    setattr(wrapper, TIMED, True)
+    setattr(wrapper, _TIMED, True)
     return wrapper  # type: ignore[return-value]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from scoretrace.capture.values import clean, printed
@@ -10,10 +11,26 @@ from scoretrace.item import ExceptionItem, Frame, Thrown, summarize
 if TYPE_CHECKING:
     from types import TracebackType
 
-_WRAPPER = "scoretrace.capture.requests"
+    from scoretrace.capture.outlet import Outlet
+
+_WRAPPERS = frozenset(
+    f"scoretrace.{name}" for name in ("capture.requests", "capture.scoring_server", "capture.web", "scoring")
+)
+_RECORDED = "__scoretrace_recorded__"  # set on an exception that is a row already, to the id of its operation
 
 
-RECORDED = "__scoretrace_recorded__"  # set on an exception that is a row already
+def is_recorded(error: BaseException) -> bool:
+    """Whether *error* is a row already."""
+    return hasattr(error, _RECORDED)
+
+
+def send_once(outlet: Outlet, error: BaseException, operation_id: str, *, severity_level: int = 3) -> None:
+    """Send *error*, unless it is a row of that operation already: it may pass by more than one place on its way."""
+    if getattr(error, _RECORDED, None) == operation_id:
+        return
+    outlet.send(exception_item(error, severity_level=severity_level))
+    with suppress(AttributeError):  # one with slots
+        setattr(error, _RECORDED, operation_id)
 
 
 def chain(error: BaseException) -> tuple[Thrown, ...]:
@@ -80,7 +97,7 @@ def _frames(traceback: TracebackType | None) -> tuple[Frame, ...]:
     while traceback is not None:
         code = traceback.tb_frame.f_code
         module = traceback.tb_frame.f_globals.get("__name__")
-        if module != _WRAPPER:  # the frame that `request` puts around a function is not the script's
+        if module not in _WRAPPERS:  # the frame that `request` puts around a function is not the script's
             places.append((code, module, traceback.tb_lineno))
         traceback = traceback.tb_next
     places.reverse()  # level 0 is the innermost frame, as in the exports

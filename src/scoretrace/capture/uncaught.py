@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from scoretrace.capture.thrown import RECORDED
+from scoretrace.capture.thrown import is_recorded
 
 
 def install(record: Callable[[BaseException], None]) -> Callable[[], None]:
@@ -19,13 +19,13 @@ def install(record: Callable[[BaseException], None]) -> Callable[[], None]:
     real, real_of_threads = sys.excepthook, threading.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, traceback: Any) -> Any:
-        if not isinstance(error, KeyboardInterrupt) and not getattr(error, RECORDED, False):
+        if not isinstance(error, KeyboardInterrupt) and not is_recorded(error):
             record(error)
         return real(kind, error, traceback)
 
     def hook_of_threads(arguments: Any) -> Any:
         error = arguments.exc_value
-        if error is not None and not isinstance(error, SystemExit) and not getattr(error, RECORDED, False):
+        if error is not None and not isinstance(error, SystemExit) and not is_recorded(error):
             record(error)
         return real_of_threads(arguments)
 

@@ -1,0 +1,141 @@
+"""
+Telemetry in memory instead of a home folder: for tests of what a script logs.
+
+Nothing is written, nothing is delivered, no switch is read; everything between
+the call and the line is what it is in production.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scoretrace import telemetry
+from scoretrace.blobs import MemoryBlobs
+from scoretrace.capture.outlet import LineWriter
+from scoretrace.formats import continuous_export
+from scoretrace.overflow import Overflow, name_of
+from scoretrace.settings import Settings
+
+if TYPE_CHECKING:
+    from scoretrace.engine import Result
+    from scoretrace.item import Item
+    from scoretrace.telemetry import Telemetry
+
+
+class _Segment:
+    """One that is never full and never over."""
+
+    fd, size, until = -1, 0, float("inf")
+
+
+class _Writer:
+    """Keeps the lines of one telemetry folder. The fast lane, which would write to a file, finds no room in it."""
+
+    segment = _Segment()
+    limit = -1
+
+    def __init__(self, lines: list[tuple[str, bytes]], folder: str) -> None:
+        self._lines = lines
+        self._folder = folder
+
+    def append(self, line: bytes, now: float) -> None:  # noqa: ARG002 - the journal's
+        self._lines.append((self._folder, line))
+
+    def refused(self, line: bytes, error: OSError | None = None) -> None:
+        """Never: memory takes everything."""
+
+
+class MemoryJournal:
+    """The journal's twin: *lines* of whichever telemetry folder, in the order in which they were written."""
+
+    def __init__(self, lines: list[tuple[str, bytes]]) -> None:
+        self.lines = lines
+        self.lost: Counter[str] = Counter()
+        self.buffered = self.set_aside = 0
+
+    def writer(self, folder: str) -> LineWriter:
+        """The writer of a telemetry folder."""
+        return _Writer(self.lines, folder)
+
+    def flush(self) -> bool:
+        """Nothing waits."""
+        return True
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def recover(self) -> int:
+        """Nothing is torn."""
+        return 0
+
+    def sweep(self, now: float) -> None:
+        """Nothing is removed."""
+
+
+class Recorder:
+    """What a script logged while it was under test."""
+
+    def __init__(self) -> None:
+        self._lines: list[tuple[str, bytes]] = []
+        self._blobs = MemoryBlobs()
+
+    @property
+    def items(self) -> list[Item]:
+        """All items, in the order in which they were logged."""
+        return [item for _, line in self._lines for item in continuous_export.decode(line)]
+
+    def of(self, kind: str) -> list[Item]:
+        """The items of one kind: trace, request, dependency, exception, event, metric."""
+        return [item for item in self.items if item.kind == kind]
+
+    def query(self, text: str, **parameters: Any) -> Result:
+        """
+        What the Kusto query *text* answers of them; see `scoretrace.query`. Needs ``scoretrace[query]``.
+
+        The engine reads files: they are in a temporary folder as long as it runs.
+        """
+        from scoretrace import engine
+
+        with tempfile.TemporaryDirectory(prefix="scoretrace-") as folder:
+            root = Path(folder, "telemetry", "test_0")
+            for number, (name, line) in enumerate(self._lines):
+                place = root / name / "2000-01-01" / "00"
+                if not number or not place.exists():
+                    place.mkdir(parents=True, exist_ok=True)
+                with (place / "memory.blob").open("ab") as file:
+                    file.write(line)
+            root.mkdir(parents=True, exist_ok=True)
+            return engine.query(text, source=folder, **parameters)
+
+    def payload(self, item: Item) -> bytes:
+        """The original of an *item* that was too large for Application Insights."""
+        with self._blobs.open(name_of(item.custom_dimensions["payload_uri"])) as file:
+            return file.read()
+
+    def clear(self) -> None:
+        """Forget what was logged so far."""
+        self._lines.clear()
+
+    def telemetry(self, settings: Settings) -> Telemetry:
+        """A telemetry of *settings* that writes here."""
+        overflow = Overflow(self._blobs, f"modeldata/{settings.model_folder}")
+        return telemetry.Telemetry(settings, journal=MemoryJournal(self._lines), overflow=overflow)
+
+
+@contextmanager
+def record() -> Iterator[Recorder]:
+    """
+    Have everything that is logged in the block go to a `Recorder`.
+
+    A script that calls `scoretrace.configure()` itself, or has a
+    `TelemetryHandler`, is recorded with the settings that it asks for.
+    """
+    recorder = Recorder()
+    with telemetry.made_by(recorder.telemetry):
+        telemetry.configure()
+        yield recorder

@@ -1,0 +1,67 @@
+"""
+The switches of a service, in its home folder: on and off while it runs.
+
+``state/switches/<service>.json`` holds an object; what it does not say is on:
+
+    {"enable_app_insights": false}
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from scoretrace.settings import path_part
+
+LOOK_SECONDS = 0.5  # between looks at the file; a change is obeyed within two seconds
+
+_log = logging.getLogger("scoretrace")
+
+
+class Switches(msgspec.Struct, frozen=True):
+    """What is on; both where nobody said anything."""
+
+    enable_app_insights: bool = True
+    collect_model_data: bool = True
+
+
+def path_of(home: Path, service: str) -> Path:
+    """The file with the switches of *service*."""
+    return home / "state" / "switches" / f"{path_part(service)}.json"
+
+
+class Watch:
+    """The switches of *service* in *home*, looked at twice a second at the most, and only when somebody asks."""
+
+    def __init__(self, home: Path, service: str) -> None:
+        self.path = path_of(home, service)
+        self._found = Switches()
+        self._stamp: tuple[int, int, int] | None = None
+        self._look_at = float("-inf")
+
+    def now(self) -> Switches:
+        """What the file says. Never raises; a file that cannot be read leaves everything as it was."""
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + LOOK_SECONDS
+            with suppress(Exception):  # a home that cannot be looked at now
+                self._look()
+        return self._found
+
+    def _look(self) -> None:
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            self._stamp, self._found = None, Switches()
+            return
+        stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self._found = msgspec.json.decode(self.path.read_bytes(), type=Switches)
+        except msgspec.MsgspecError as error:
+            _log.warning("%s is not understood, everything stays as it is: %s", self.path, error)

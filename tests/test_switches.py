@@ -1,0 +1,115 @@
+"""The switches of a service in its home folder are obeyed while it runs."""
+
+import json
+import logging
+import subprocess
+import sys
+import time
+
+import pytest
+
+import scoretrace
+
+LOG = logging.getLogger("score")
+
+
+def switch(home, service="svc", **switches):
+    """Write the file as whoever switches does."""
+    path = home / "state" / "switches" / f"{service}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(switches))
+    new.replace(path)
+
+
+def until(condition):
+    """Ask for two seconds, as long as a change may take."""
+    end = time.monotonic() + 2
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_off_and_on_again_within_two_seconds(telemetry, home, items):
+    """Logs, prints, requests: nothing while it is off, everything when it is on."""
+
+    def count():
+        LOG.info("a log")
+        print("a print")
+        scoretrace.request(lambda: None)()
+        return len(items())
+
+    for _ in range(2):
+        switch(home, enable_app_insights=False)
+        assert until(lambda: count() == count())
+        before = count()
+        assert count() == before
+        switch(home, enable_app_insights=True)
+        assert until(lambda before=before: count() > before)
+        after = count()
+        assert count() == after + 3
+
+
+def test_what_is_off_at_the_start_is_off(home, items):
+    """From the first call on."""
+    switch(home, enable_app_insights=False)
+    with scoretrace.configure(home=home, service="svc", capture_print=False) as telemetry:
+        LOG.info("one")
+        assert telemetry.is_on() is False
+
+    assert items() == []
+
+
+def test_other_services_go_on(telemetry, home, items):
+    """A switch is a service's own."""
+    switch(home, "other", enable_app_insights=False)
+    LOG.info("one")
+
+    assert len(items()) == 1
+
+
+def test_a_file_that_is_damaged_changes_nothing(telemetry, home, items, caplog):
+    """And is said once."""
+    path = home / "state" / "switches" / "svc.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    assert until(lambda: LOG.info("one") or str(path) in caplog.text)
+
+    assert items()
+
+
+def test_a_process_that_logs_all_the_time_obeys(home, items):
+    """Its fast lane looks too, in a process of its own."""
+    code = """
+import logging, sys, time, scoretrace
+scoretrace.configure(service="svc", capture_print=False)
+log = logging.getLogger("score")
+print("begun", flush=True)
+for number in range(600):
+    log.info("%d", number)
+    time.sleep(0.01)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "begun\n"
+        assert until(lambda: len(items()) > 3)
+        switch(home, enable_app_insights=False)
+        time.sleep(2)
+        before = len(items())
+        time.sleep(0.5)
+        assert len(items()) == before
+        switch(home, enable_app_insights=True)
+        assert until(lambda: len(items()) > before)
+
+
+@pytest.mark.parametrize("text", ["[]", '{"enable_app_insights": "no"}', ""])
+def test_nonsense_leaves_it_on(telemetry, home, items, text):
+    """A list, a text where a flag belongs, an empty file."""
+    path = home / "state" / "switches" / "svc.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    time.sleep(0.6)
+    LOG.info("one")
+
+    assert [item.message for item in items() if item.message == "one"] == ["one"]
