@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scoretrace.diagnosis import doctor
     from scoretrace.engine import Result, queries, query
     from scoretrace.errors import (
         FormatError,
@@ -66,6 +67,7 @@ __all__ = [
     "UnknownNameError",
     "UnsupportedQuery",
     "configure",
+    "doctor",
     "guard",
     "log",
     "payload",
@@ -77,6 +79,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "doctor": "diagnosis",
     "guard": "guarding",
     **dict.fromkeys(
         ("GuardedLogExporter", "GuardedSpanExporter", "JournalLogExporter", "JournalSpanExporter"), "pipelines"

@@ -24,7 +24,7 @@ import scoretrace
 from scoretrace import read
 from scoretrace.endpoint import HOST, PORT
 from scoretrace.errors import PayloadError, QueryError, ScoretraceError, ScriptError, SourceError
-from scoretrace.render import FORMATS, count, show, show_item
+from scoretrace.render import FORMATS, count, show, show_findings, show_item
 from scoretrace.schema import BY_CLASSIC
 from scoretrace.scoring import Outcome
 
@@ -404,6 +404,35 @@ def _said(result: Exported, settings: Settings) -> str:
     if result.others:
         parts.append(f"{count(result.others, 'folder')} of other resources left alone")
     return ", ".join(parts)
+
+
+@cli.command()
+@click.option("--home", help="The home to look at. [default: SCORETRACE_HOME, or .scoretrace]")
+@click.option("--service", help="The name of the service. [default: OTEL_SERVICE_NAME, SERVICE_NAME]")
+@click.option("--exporter", help="As in configure. [default: azure_monitor]")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line: topic, text, ok.")
+@click.pass_context
+def doctor(ctx: click.Context, home: str | None, service: str | None, exporter: str | None, as_json: bool) -> None:
+    """
+    Say why telemetry does not arrive.
+
+    Where each setting comes from (secrets are masked), who has print, whether
+    the home can be written, whether the endpoint and the storage answer, and
+    what was diverted, refused, expired or lost, and why. Run it where the script
+    runs, with the same environment. The exit code is 1 where something does not work.
+
+    \b
+      scoretrace doctor
+      scoretrace doctor --home /var/scoretrace --json
+    """
+    findings = scoretrace.doctor(home=home, service=service, exporter=exporter)
+    if as_json:
+        for finding in findings:
+            click.echo(json.dumps(finding._asdict()))
+    else:
+        show_findings(findings)
+    if any(finding.ok is False for finding in findings):
+        ctx.exit(1)
 
 
 @cli.command()

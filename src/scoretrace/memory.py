@@ -54,6 +54,7 @@ class MemoryJournal:
     """The journal's twin: *lines* of whichever telemetry folder, in the order in which they were written."""
 
     def __init__(self, lines: list[tuple[str, bytes]]) -> None:
+        self.name = ""
         self.lines = lines
         self.lost: Counter[str] = Counter()
         self.buffered = self.set_aside = 0

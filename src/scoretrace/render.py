@@ -19,6 +19,7 @@ import click
 import msgspec
 
 from scoretrace import ticks
+from scoretrace.diagnosis import Finding
 from scoretrace.engine import Result
 from scoretrace.item import ExceptionItem, Item, Request, Trace
 from scoretrace.schema import SEVERITIES
@@ -233,3 +234,18 @@ def _summary(item: Item) -> str:
         milliseconds = (item.duration or 0) / ticks.MILLISECOND
         return f"{item.name} {item.result_code} {milliseconds:.1f} ms"
     return str(getattr(item, "name", "") or getattr(item, "counter", ""))
+
+
+def show_findings(findings: Iterable[Finding]) -> None:
+    """Print what `doctor` found, a line each under its topic: what does not work stands out."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(soft_wrap=True, highlight=False)
+    topic = ""
+    for finding in findings:
+        if finding.topic != topic:
+            topic = finding.topic
+            console.print(Text(topic, "bold"))
+        mark, style = {None: (" ", ""), True: ("+", "green"), False: ("!", "bold red")}[finding.ok]
+        console.print(Text(f"  {mark} {finding.text}", style))

@@ -60,12 +60,13 @@ def sweep(home: Path, *, now: float, keep_seconds: float, keep_bytes: float) -> 
 
 
 def _forget_quarantine(home: Path, before: float) -> None:
-    """What was set aside is in the journal too, as long as that is kept; torn lines are in neither after it."""
-    with suppress(OSError):
-        for path in (home / "state" / "quarantine").iterdir():
-            with suppress(OSError):
-                if path.stat().st_mtime < before:
-                    path.unlink()
+    """What was set aside is in the journal too, as long as that is kept; notes of processes go with them."""
+    for name in ("quarantine", "processes"):
+        with suppress(OSError):
+            for path in (home / "state" / name).iterdir():
+                with suppress(OSError):
+                    if path.stat().st_mtime < before:
+                        path.unlink()
 
 
 def _after(day: str) -> str:

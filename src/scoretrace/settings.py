@@ -26,6 +26,7 @@ from scoretrace.item import Item
 SEGMENT_BYTES, BUFFER_BYTES = 64 * 1024**2, 4 * 1024**2
 NO_KEY = "00000000-0000-0000-0000-000000000000"
 EXPORTERS = ("azure_monitor", "opentelemetry", "opencensus", "blob_export", "none")
+_ARGUMENT = "argument"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg])?i?b?", re.IGNORECASE)
 _CLEAN = re.compile(r"[^\w.-]+")
 
@@ -396,18 +397,59 @@ def resolve(given: Mapping[str, Any] | None = None, environment: Mapping[str, st
         raise SettingsError(f"{min(unknown)} is not a setting; there are {names}")
     values: dict[str, Any] = {}
     for setting in SETTINGS:
-        value, origin = _find(setting, given, environment)
-        try:
-            values[setting.name] = setting.read(value)
-        except (TypeError, ValueError) as error:
-            shown = ":" if setting.secret else f" is {value!r:.80}:"
-            raise SettingsError(f"{origin}{shown} it {error} ({setting.help})") from None
+        values[setting.name] = _read(setting, *_find(setting, given, environment))
     if not values["instance"]:
         values["instance"] = os.uname().nodename if hasattr(os, "uname") else environment.get("COMPUTERNAME", "")
     text = values["connection_string"]
     values["ingestion"] = ingestion(text) if text else None
     _agree(values)
     return Settings(**values)
+
+
+class Explained(NamedTuple):
+    """A setting with its value as it may be *shown*, where that comes from, and what is wrong with it."""
+
+    name: str
+    shown: str
+    origin: str
+    error: str
+
+
+def explain(given: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None) -> list[Explained]:
+    """Each setting as `resolve` would find it, with secrets masked. Raises nothing: what is wrong is said."""
+    environment = os.environ if environment is None else environment
+    found = []
+    for setting in SETTINGS:
+        value, origin = _find(setting, given or {}, environment)
+        try:
+            read = _read(setting, value, origin)
+            # As it was written, where that is one word: 100 percent rather than what is made of it.
+            shown, error = _shown(setting, value if isinstance(value, (int, float)) else read), ""
+        except SettingsError as wrong:
+            shown, error = "***" if setting.secret else repr(value)[:80], str(wrong)
+        found.append(Explained(setting.name, shown, origin or "default", error))
+    return found
+
+
+def _shown(setting: Setting, value: Any) -> str:
+    if value in ("", ()):
+        return "none"
+    if setting.read is _level:
+        return str(logging.getLevelName(value))
+    if setting.secret:
+        return "***"
+    if isinstance(value, tuple):
+        return ", ".join(_shown(setting, one) for one in value)
+    return getattr(value, "__qualname__", str(value))
+
+
+def _read(setting: Setting, value: Any, origin: str) -> Any:
+    try:
+        return setting.read(value)
+    except (TypeError, ValueError) as error:
+        shown = ":" if setting.secret else f" is {value!r:.80}:"
+        where = setting.name if origin in {"", _ARGUMENT} else origin
+        raise SettingsError(f"{where}{shown} it {error} ({setting.help})") from None
 
 
 def _agree(values: Mapping[str, Any]) -> None:
@@ -422,9 +464,10 @@ def _agree(values: Mapping[str, Any]) -> None:
 
 
 def _find(setting: Setting, given: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[Any, str]:
+    """The value of *setting*, and where it comes from: the argument, a name of the environment, or nowhere."""
     if given.get(setting.name) is not None:
-        return given[setting.name], setting.name
+        return given[setting.name], _ARGUMENT
     for name in setting.environment:
         if environment.get(name, "").strip():
             return environment[name], name
-    return setting.default, setting.name
+    return setting.default, ""

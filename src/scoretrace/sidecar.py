@@ -8,11 +8,13 @@ hand what a machine without a network left behind.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
+from scoretrace import notes
 from scoretrace.errors import SettingsError, SourceError
 from scoretrace.exporters import routes
 from scoretrace.exporters.drain import Drain
@@ -98,6 +100,10 @@ def export(
     if gave_up:
         said(f"nothing was accepted for {timeout:g} seconds")
     stats = worker.stats()
+    if stats["given_up"]:
+        note = notes.Note(os.getpid(), settings.service, has_ended=True, given_up=stats["given_up"])
+        with suppress(OSError):
+            notes.put(settings.home, f"export-{os.urandom(8).hex()}", note)
     waiting = sum(drain.waiting_bytes() for drain in drains)
     return Exported(stats["delivered"], stats["given_up"], stats["copied"], waiting, busy, _others(settings, drains))
 

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import msgspec
 
-from scoretrace import forks, ticks
-from scoretrace.capture import prints, records, requests, scoring_server, uncaught, web
+from scoretrace import forks, notes, ticks
+from scoretrace.capture import prints, records, requests, uncaught
 from scoretrace.capture.handler import Aside, RecordHandler
 from scoretrace.capture.operation import current as current_operation
 from scoretrace.capture.outlet import Lane
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from scoretrace.memory import MemoryJournal
 
 Run = TypeVar("Run", bound=Callable[..., Any])
+
+_TROUBLES = ("not_diverted", "processor_errors")
 
 _log = logging.getLogger("scoretrace")
 
@@ -70,17 +72,12 @@ class Telemetry:
             buffer_bytes=settings.buffer_bytes,
             keep_seconds=settings.keep_days * 86_400,
             keep_bytes=settings.keep_bytes,
-            written=self._worker.wake if self._worker is not None else None,
+            written=self._written,
         )
         self._sampling = dict(settings.sampling_percentage)
         self._processing = local()
         self._switches = Watch(settings.home, settings.service) if journal is None else None
         self.is_plain = not (settings.processors or "trace" in self._sampling)
-        self.served = web.Options(
-            scoring_server.PROBES,
-            settings.log_response,
-            scoring_server.shared(settings.service, settings.workspace, settings.instance),
-        )
         self._ids = Ids()
         self._undo: list[Callable[[], None]] = []
         self._is_instrumented = False
@@ -127,6 +124,7 @@ class Telemetry:
         _lock = RLock()
         self._ids.after_fork()
         self._counts: Counter[str] = Counter()
+        self._noted: tuple[dict[str, int], dict[str, int], dict[str, int]] | None = None
         self._first = self._ids.next()
         self._skipped = 1
 
@@ -314,10 +312,41 @@ class Telemetry:
         prints.finish()
         self.journal.flush()
 
+    def _written(self) -> None:
+        """A line was written, the first for a while."""
+        if self._worker is not None:
+            self._worker.wake()
+        troubles = self._troubles()
+        if troubles != self._noted:
+            self._note(troubles)
+
     def _at_exit(self) -> None:
         # What is installed stays: a later exit handler may still log, and the journal opens again for it.
         self._write_out()
         self.journal.close()
+        troubles = self._troubles()
+        if any(troubles):
+            self._note(troubles, has_ended=True)
+        elif self._noted is not None:
+            notes.remove(self.settings.home, self.journal.name)
+
+    def _troubles(self) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+        """What was lost, given up and otherwise gone wrong, by reason."""
+        lost = dict(self.journal.lost)
+        if self._counts["error"]:
+            lost["error"] = self._counts["error"]
+        given_up = {} if self._worker is None else self._worker.given_up()
+        return lost, given_up, {name: self._counts[name] for name in _TROUBLES if self._counts[name]}
+
+    def _note(
+        self, troubles: tuple[dict[str, int], dict[str, int], dict[str, int]], *, has_ended: bool = False
+    ) -> None:
+        """Leave word of them in the home, for `scoretrace doctor`, and for when this process is killed."""
+        lost, given_up, _ = self._noted = troubles
+        tap = f"tapped by scoretrace, with {prints.holder()} behind it" if prints.is_tapped() else ""
+        note = notes.Note(os.getpid(), self.settings.service, tap, 0.0, has_ended, dict(self._counts), lost, given_up)
+        with contextlib.suppress(OSError, ValueError):  # a disk that is full
+            notes.put(self.settings.home, self.journal.name, note)
 
     def stats(self) -> dict[str, Any]:
         """
@@ -339,9 +368,7 @@ class Telemetry:
         worker = self._worker
         made = self._ids.next() - self._first - self._skipped
         self._skipped += 1
-        lost = dict(self.journal.lost)
-        if self._counts["error"]:
-            lost["error"] = self._counts["error"]
+        lost, _, _ = self._troubles()
         return {
             "items": made,
             "diverted": self._counts["diverted"],
@@ -441,11 +468,40 @@ def telemetry_for(settings: Settings) -> Telemetry:
                 prints.untap(before.printed)
             prints.tap(_current.printed, stderr=settings.capture_stderr)
         if settings.capture_requests and not settings.disabled and in_scoring_server():
-            scoring_server.install(_served)
-            scoring_server.when_ready(_ready)
+            _install_in_server(settings)
         else:
             _current.instrument()
         return _current
+
+
+def _install_in_server(settings: Settings) -> None:
+    """Record the calls of the scoring server with whatever telemetry is current when they come."""
+    from scoretrace.capture import scoring_server, web
+
+    shared = scoring_server.shared(settings.service, settings.workspace, settings.instance)
+    options = web.Options(scoring_server.PROBES, settings.log_response, shared)
+
+    def served() -> tuple[Telemetry, web.Options] | None:
+        found = recording()
+        return (found, options) if found is not None and found.settings.capture_requests else None
+
+    scoring_server.install(served)
+    scoring_server.when_ready(_ready)
+    if settings.ingestion is not None and scoring_server.sends_itself():
+        _say_twice()
+
+
+_said_twice = False
+
+
+def _say_twice() -> None:
+    global _said_twice  # noqa: PLW0603 - said once a process
+    if not _said_twice:
+        _said_twice = True
+        _log.warning(
+            "the scoring server's own Application Insights is on too, so each row arrives twice: "
+            "set AML_APP_INSIGHTS_ENABLED=false"
+        )
 
 
 def _ready() -> None:
@@ -453,12 +509,6 @@ def _ready() -> None:
     prints.retap()
     if _current is not None:
         _current.instrument()
-
-
-def _served() -> tuple[Telemetry, web.Options] | None:
-    """What records the calls of the scoring server."""
-    found = recording()
-    return (found, found.served) if found is not None and found.settings.capture_requests else None
 
 
 def recording() -> Telemetry | None:
@@ -489,7 +539,11 @@ class TelemetryHandler(RecordHandler):
     def __init__(self, **settings: Any) -> None:
         resolved = resolve(settings)
         self.telemetry = telemetry_for(resolved)
-        aside = Aside(scoring_server.LOGGERS, scoring_server.takes) if in_scoring_server() else None
+        aside = None
+        if in_scoring_server():
+            from scoretrace.capture import scoring_server
+
+            aside = Aside(scoring_server.LOGGERS, scoring_server.takes)
         super().__init__(self.telemetry, level=resolved.level, exclude=resolved.exclude, aside=aside)
         self.telemetry.handlers.add(self)
         if resolved.disabled:

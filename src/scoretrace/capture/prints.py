@@ -92,6 +92,11 @@ def passed_on(text: str) -> None:
         _hand_over("STDOUT", text)
 
 
+def is_tapped() -> bool:
+    """Whether a print comes to our tap first."""
+    return isinstance(builtins.print, _Print) and any(_sinks.values())
+
+
 def holder() -> str:
     """The module of the function that stands behind `print` here, past our own tap."""
     real: Any = builtins.print

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -35,6 +36,12 @@ Current = Callable[[], tuple[Outlet, web.Options] | None]
 
 _current: Current = lambda: None  # noqa: E731 - replaced by `install`
 _ready: Callable[[], object] = lambda: None  # noqa: E731
+
+
+def sends_itself() -> bool:
+    """Whether the environment switches the server's own Application Insights on."""
+    enabled = os.environ.get("AML_APP_INSIGHTS_ENABLED", "").strip().lower() in {"true", "1"}
+    return enabled and bool(os.environ.get("AML_APP_INSIGHTS_KEY", "").strip())
 
 
 def shared(service: str, workspace: str, instance: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ has the answer can rely on the row. The answer itself passes through untouched.
 
 from __future__ import annotations
 
-import asyncio
+import sys
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, NamedTuple
@@ -232,17 +232,21 @@ async def answer_asgi(
     context.resume()
     try:
         await app(scope, receive, sent)
-    except asyncio.CancelledError:  # whoever called has gone, or the server ends
-        context.pause()
-        context.result_code = context.result_code or "499"
-        call.end()
-        raise
     except BaseException as error:
         context.pause()
-        call.end(error)
+        if _is_cancelled(error):  # whoever called has gone, or the server ends
+            context.result_code = context.result_code or "499"
+            call.end()
+        else:
+            call.end(error)
         raise
     context.pause()
     call.end()
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    asyncio = sys.modules.get("asyncio")  # not imported for those who do without
+    return asyncio is not None and isinstance(error, asyncio.CancelledError)
 
 
 def _as_operation(request_id: str) -> str:

@@ -9,7 +9,7 @@ from functools import partial
 
 import scoretrace
 from scoretrace.blobs import AzureBlobs
-from scoretrace.connections import Ingestion, credential
+from scoretrace.connections import Ingestion, credential, said
 from scoretrace.errors import MissingExtraError
 from scoretrace.exporters.blob_export import BlobDrain
 from scoretrace.exporters.drain import Drain
@@ -18,6 +18,8 @@ from scoretrace.limits import guard
 from scoretrace.overflow import Overflow
 from scoretrace.settings import NO_KEY, Settings
 
+WAYS = ("azure_monitor", "opentelemetry", "opencensus")  # to an ingestion endpoint
+_PROBE_SECONDS = 10.0
 SDK_VERSION = f"py{platform.python_version()}:scoretrace{scoretrace.__version__}"
 
 # What each needs: a package to look for, and the extra that brings it.
@@ -40,14 +42,8 @@ def drains(settings: Settings, payloads: Overflow, *, gentle: bool, keyless: boo
         MissingExtraError: what an exporter needs is not installed.
     """
     found: list[Drain] = []
+    check(settings)
     for name in settings.exporter:
-        if name != "blob_export" and settings.ingestion is None:
-            continue
-        _need(name)
-        if settings.credential and isinstance(settings.credential, str):
-            _need("credential", "credential")
-        if settings.storage:
-            _need("blob_export", "storage")
         if name == "blob_export":
             connect = partial(AzureBlobs, settings.storage, credential=settings.credential)
             found.append(BlobDrain(settings.home, name, connect=connect, payloads=payloads, gentle=gentle))
@@ -68,6 +64,35 @@ def drains(settings: Settings, payloads: Overflow, *, gentle: bool, keyless: boo
                 )
             )
     return found
+
+
+def check(settings: Settings) -> None:
+    """
+    Find out early whether everything that *settings* want is installed.
+
+    Raises:
+        MissingExtraError: something is not.
+    """
+    for name in settings.exporter:
+        if name != "blob_export" and settings.ingestion is None:
+            continue
+        _need(name)
+        if settings.credential and isinstance(settings.credential, str):
+            _need("credential", "credential")
+        if settings.storage:
+            _need("blob_export", "storage")
+
+
+def probe(settings: Settings) -> str:
+    """Send a batch of nothing to the endpoint of *settings*: why it does not take it, or nothing."""
+    name = next((name for name in settings.exporter if name in WAYS), "")
+    if settings.ingestion is None or not name:
+        return ""
+    _need(name)
+    try:
+        return _way(name, settings, settings.ingestion)()([], _PROBE_SECONDS).reason
+    except Exception as error:  # noqa: BLE001 - a credential that cannot be had
+        return said(error)
 
 
 def _way(name: str, settings: Settings, target: Ingestion) -> Callable[[], Send]:

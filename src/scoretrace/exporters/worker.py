@@ -160,6 +160,13 @@ class Worker:
             return False
         return True
 
+    def given_up(self) -> dict[str, int]:
+        """How many items will never be sent, by reason."""
+        total: Counter[str] = Counter()
+        for drain in self.drains:
+            total.update(drain.counts)
+        return {reason: total[reason] for reason in GIVEN_UP if total[reason]}
+
     def stats(self) -> dict[str, Any]:
         """Items that were ``delivered`` and ``given_up`` (by reason), and bytes: ``copied``, and still ``waiting``."""
         total: Counter[str] = Counter()
@@ -170,7 +177,7 @@ class Worker:
             waiting = sum(drain.waiting_bytes() for drain in self.drains)
         return {
             "delivered": total["delivered"],
-            "given_up": {reason: total[reason] for reason in GIVEN_UP if total[reason]},
+            "given_up": self.given_up(),
             "copied": total["bytes"],
             "waiting": waiting,
         }

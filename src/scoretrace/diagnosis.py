@@ -1,0 +1,236 @@
+"""Why telemetry does not arrive: what is set and by whom, what answers, and what became of the rows."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections import Counter
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from scoretrace import notes, switches
+from scoretrace.blobs import AzureBlobs
+from scoretrace.capture import prints, scoring_server
+from scoretrace.connections import said
+from scoretrace.cursor import cursors
+from scoretrace.errors import MissingExtraError, ScoretraceError, SettingsError
+from scoretrace.exporters import routes
+from scoretrace.read import find
+from scoretrace.settings import Settings, explain, resolve
+
+_LEAST_FREE = 100 * 1024**2  # bytes of disk below which something is about to be lost
+_SERVER = "azureml-inference-server-http"
+_REASONS = 5  # of what was refused are shown
+
+
+class Finding(NamedTuple):
+    """What is known about a *topic*; *ok* is False where something does not work, None where it only is so."""
+
+    topic: str
+    text: str
+    ok: bool | None = None
+
+
+class _Refused(msgspec.Struct):
+    """A line of a quarantine file, as much of it as is shown."""
+
+    status: int = 0
+    message: str = ""
+
+
+def doctor(**settings: Any) -> list[Finding]:
+    """
+    Look at everything between a print and its row, with these *settings* (those of `configure`) and this environment.
+
+    It asks the ingestion endpoint and the storage account whether they answer,
+    for ten seconds each at the most, and writes one empty file into the home to
+    see whether that can be done. Called inside a scoring script, what it says of
+    `print` is what is there. Never raises for what it finds; secrets are masked.
+    """
+    rows = explain(settings)
+    findings = [Finding("settings", f"{row.name} = {row.shown}  ({row.origin})") for row in rows]
+    findings += [Finding("settings", row.error, ok=False) for row in rows if row.error]
+    try:
+        resolved = resolve(settings)
+    except SettingsError as error:
+        if not any(row.error for row in rows):  # else it is said already
+            findings.append(Finding("settings", str(error), ok=False))
+        return [*findings, *_print(None), *_server()]
+    return [
+        *findings,
+        *_print(resolved.home),
+        *_server(),
+        *_home(resolved),
+        *_extras(resolved),
+        *_endpoint(resolved),
+        *_storage(resolved),
+        *_rows(resolved),
+    ]
+
+
+def _print(home: Path | None) -> list[Finding]:
+    behind = prints.holder()
+    who = {"builtins": "Python's own", f"{scoring_server.PACKAGE}.print_log_hook": "the scoring server's"}
+    behind = who.get(behind, f"{behind}'s")
+    tapped = f"tapped by scoretrace, {behind} behind it" if prints.is_tapped() else f"{behind}, not tapped here"
+    found = [Finding("print", f"in this process: {tapped}")]
+    living = filter(notes.is_alive, notes.read(home)) if home is not None else ()
+    return found + [
+        Finding("print", f"in process {note.pid} ({note.service}): {note.print or 'not tapped'}") for note in living
+    ]
+
+
+def _server() -> list[Finding]:
+    found = []
+    with suppress(PackageNotFoundError):
+        found.append(Finding("scoring server", f"{_SERVER} {version(_SERVER)} is installed here"))
+    if scoring_server.sends_itself():
+        text = (
+            "its own Application Insights switch is on beside ours, so each row would arrive twice: "
+            "set AML_APP_INSIGHTS_ENABLED=false"
+        )
+        found.append(Finding("scoring server", text, ok=False))
+    return found
+
+
+def _home(settings: Settings) -> list[Finding]:
+    home = settings.home
+    probe = home / "state" / f".doctor-{os.getpid()}"
+    existed = home.exists()
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+        free = shutil.disk_usage(home).free
+    except OSError as error:
+        return [Finding("home", f"{home} cannot be written: {error}", ok=False)]
+    finally:
+        if not existed:
+            for folder in (probe.parent, home):
+                with suppress(OSError):
+                    folder.rmdir()
+    found = [Finding("home", f"{home} can be written, {free // 1024**2:,} MB free", ok=free > _LEAST_FREE)]
+    switch = switches.Watch(home, settings.service).now()
+    if settings.disabled:
+        found.append(Finding("home", "disabled: nothing is captured", ok=False))
+    if not switch.enable_app_insights:
+        path = switches.path_of(home, settings.service)
+        found.append(Finding("home", f"switched off for {settings.service} in {path}", ok=False))
+    return found
+
+
+def _extras(settings: Settings) -> list[Finding]:
+    try:
+        routes.check(settings)
+        if settings.instrument:
+            from scoretrace.capture import instrument
+
+            instrument.check(settings.instrument)
+    except ScoretraceError as error:
+        return [Finding("packages", str(error), ok=False)]
+    missing = [name for name, package in (("cli", "rich"), ("query", "duckdb_kql")) if _is_missing(package)]
+    return [Finding("packages", f"not installed: scoretrace[{','.join(missing)}]")] if missing else []
+
+
+def _is_missing(package: str) -> bool:
+    return importlib.util.find_spec(package) is None
+
+
+def _endpoint(settings: Settings) -> list[Finding]:
+    if settings.ingestion is None:
+        text = "none: no connection string, so telemetry stays in the home (which is enough to query it)"
+        return [Finding("endpoint", text)]
+    endpoint = settings.ingestion.endpoint
+    if not set(settings.exporter) & set(routes.WAYS):
+        return [Finding("endpoint", f"{endpoint} is left to `scoretrace export`: exporter names nothing that delivers")]
+    try:
+        reason = routes.probe(settings)
+    except MissingExtraError:  # said already
+        return []
+    if reason:
+        return [Finding("endpoint", f"{endpoint} does not take telemetry: {reason}", ok=False)]
+    return [Finding("endpoint", f"{endpoint} answers", ok=True)]
+
+
+def _storage(settings: Settings) -> list[Finding]:
+    if not settings.storage:
+        return [Finding("storage", "none: originals of what is too large stay in the home")]
+    try:
+        blobs = AzureBlobs(settings.storage, credential=settings.credential)
+        blobs.size("modeldata/scoretrace-doctor")
+    except Exception as error:  # noqa: BLE001 - azure-core, requests and credentials raise what they like
+        return [Finding("storage", f"does not answer as it should: {said(error)}", ok=False)]
+    return [Finding("storage", f"{blobs.url} answers", ok=True)]
+
+
+def _rows(settings: Settings) -> list[Finding]:
+    home = settings.home
+    lines, diverted = _written(home)
+    found = [Finding("rows", f"{lines:,} on disk, {diverted:,} of them diverted because they were too large")]
+    waiting = _waiting(settings)
+    if waiting:
+        found.append(Finding("rows", f"{waiting:,} bytes wait to be delivered"))
+    refused = _refused(home)
+    for (status, message), count in refused.most_common(_REASONS):
+        reason = f"HTTP {status}: {message}" if status else message
+        found.append(Finding("rows", f"{count:,} refused by the service: {reason} (in state/quarantine)", ok=False))
+    torn = len(list((home / "state" / "quarantine").glob("*.torn")))
+    if torn:
+        found.append(Finding("rows", f"{torn:,} torn by a full disk or a power cut (in state/quarantine)", ok=False))
+    lost: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    for note in notes.read(home):
+        counts.update(note.counts)
+        lost.update({f"lost: {reason}": number for reason, number in note.lost.items()})
+        lost.update({f"given up: {why}": number for why, number in note.given_up.items() if why != "refused"})
+    said_of = {
+        "not_diverted": "too large, and kept whole because the original could not be stored",
+        "processor_errors": "went on unchanged because a processor failed",
+    }
+    found += [Finding("rows", f"{number:,} {text}", ok=False) for text, number in sorted(lost.items()) if number]
+    found += [Finding("rows", f"{counts[name]:,} {text}", ok=False) for name, text in said_of.items() if counts[name]]
+    said_if = {"dropped": "dropped by processors", "sampled_out": "left out by sampling"}
+    found += [Finding("rows", f"{counts[name]:,} {text}") for name, text in said_if.items() if counts[name]]
+    return found
+
+
+def _written(home: Path) -> tuple[int, int]:
+    """How many rows are in *home*, and how many of them point at a payload."""
+    lines = diverted = 0
+    with suppress(ScoretraceError, OSError):
+        for blob in find(home):
+            with suppress(OSError), blob.path.open("rb") as file:
+                for line in file:
+                    lines += 1
+                    diverted += b'{"payload_sha256":' in line
+    return lines, diverted
+
+
+def _waiting(settings: Settings) -> int:
+    """Bytes that the exporters of *settings* have not settled."""
+    if settings.ingestion is None:
+        return 0
+    key = settings.i_key.replace("-", "")
+    known = [cursor for cursor in cursors(settings.home) if cursor.covers(f"_{key}/")]
+    total = 0
+    for path in (settings.home / "telemetry").glob(f"*_{key}/*/*/*/*.blob"):
+        with suppress(OSError):
+            name = path.relative_to(settings.home / "telemetry").as_posix()
+            total += path.stat().st_size - min((cursor.at(name) for cursor in known), default=0)
+    return total
+
+
+def _refused(home: Path) -> Counter[tuple[int, str]]:
+    found: Counter[tuple[int, str]] = Counter()
+    for path in sorted((home / "state" / "quarantine").glob("*.ndjson")):
+        with suppress(OSError), path.open("rb") as file:
+            for line in file:
+                with suppress(msgspec.MsgspecError):
+                    row = msgspec.json.decode(line, type=_Refused)
+                    found[row.status, row.message] += 1
+    return found
