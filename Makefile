@@ -17,7 +17,7 @@ check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/dev.stamp
+bench: $(VENV)/dev.stamp $(VENV)/scoring-server.stamp
 	$(BIN)/python benchmarks/run.py
 
 bench-faults: $(VENV)/dev.stamp $(VENV)/services.stamp

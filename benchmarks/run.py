@@ -38,6 +38,7 @@ def main():
             run("burst.py", f"{folder}/burst")
             os.makedirs(f"{folder}/delivery")
             run("delivery.py", f"{folder}/delivery", port)
+            run("serving.py", f"{folder}/serving", port)
     finally:
         sink.terminate()
         sink.wait()

@@ -211,16 +211,55 @@ def test_a_usual_trace_takes_the_short_way(item):
     """From line to envelope without an item in between, and the same one."""
     line = continuous_export.encode(item)
 
-    envelope, when = transcode.trace(line, "the key", "py3:us")
+    envelope, when = transcode.envelope(line, "the key", "py3:us")
     assert json.loads(envelope) == _the_long_way(line)
     assert when == ticks.to_iso(item.timestamp)
+
+
+USUAL_REQUEST = st.builds(
+    Request,
+    timestamp=st.integers(ticks.from_iso("2020-01-01T00:00:00Z"), ticks.from_iso("2030-01-01T00:00:00Z")),
+    item_id=text,
+    id=text.filter(bool),
+    name=text.filter(bool),
+    url=text.filter(bool),
+    success=st.booleans(),
+    result_code=st.sampled_from(["200", "404", "007", "Faulted"]),
+    duration=st.integers(0, 10**12),
+    cloud_role_name=text,
+    operation_id=text,
+    operation_name=text,
+    operation_parent_id=text,
+    custom_dimensions=st.dictionaries(text, text, max_size=4),
+)
+
+
+@given(item=USUAL_REQUEST)
+def test_a_usual_request_takes_the_short_way(item):
+    """As most calls of a service are."""
+    line = continuous_export.encode(item)
+
+    envelope, _ = transcode.envelope(line, "the key", "py3:us")
+    assert json.loads(envelope) == _the_long_way(line)
+
+
+@given(item=USUAL_REQUEST, number=st.integers(10**11, 10**12 - 1))
+def test_a_request_from_pieces_is_the_line_of_the_item(item, number):
+    """Byte for byte what `encode` writes, where it is written from pieces at all."""
+    same = {"item_id": "0de0c520-", "cloud_role_name": item.cloud_role_name, "cloud_role_instance": "i"}
+    pieces = continuous_export.cut_open_request(Request(**same))
+    bare = msgspec.structs.replace(item, item_id="", cloud_role_name="")
+    line = continuous_export.request_line(pieces, bare, lambda: number)
+
+    whole = msgspec.structs.replace(item, **{**same, "item_id": f"0de0c520-{number}"})
+    assert line is None or line == continuous_export.encode(whole)
 
 
 @given(item=items())
 def test_what_takes_the_short_way_is_the_same(item):
     """Whatever the item is; all others take the long way."""
     line = continuous_export.encode(item)
-    found = transcode.trace(line, "the key", "py3:us")
+    found = transcode.envelope(line, "the key", "py3:us")
 
     assert found is None or json.loads(found[0]) == _the_long_way(line)
 
@@ -228,4 +267,4 @@ def test_what_takes_the_short_way_is_the_same(item):
 @given(junk=st.binary(max_size=100))
 def test_junk_takes_the_long_way(junk):
     """Where it is refused by name."""
-    assert transcode.trace(junk, "", "") is None
+    assert transcode.envelope(junk, "", "") is None

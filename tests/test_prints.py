@@ -9,10 +9,17 @@ import subprocess
 import sys
 import threading
 
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import scoretrace
+from scoretrace import read
 from scoretrace.capture import prints
+from scoretrace.formats import continuous_export
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @pytest.fixture(name="contents")
@@ -27,6 +34,26 @@ def test_a_print_is_one_row_in_the_classic_shape(telemetry, items, capsys):
     (item,) = items()
     assert (item.message, item.custom_dimensions) == ("STDOUT", {"Contents": "scored 3 rows"})
     assert capsys.readouterr().out == "scored 3 rows\n"
+
+
+@settings(max_examples=40, deadline=None)
+@given(text=st.text(st.characters(), max_size=40) | st.sampled_from(["x" * 5_000, "\ud83d", "é\x00" * 2_000]))
+def test_both_lanes_write_the_same_print(tmp_path_factory, text):
+    """A usual print is written from pieces; with a processor it becomes an item first, and the row is the same."""
+    home = tmp_path_factory.mktemp("lanes")
+    for processors in ([], [lambda item: item]):
+        with scoretrace.configure(home=home, instance="i", processors=processors) as telemetry:
+            context = scoretrace.request_context("score", traceparent=TRACEPARENT)
+            context.id = "b7ad6b7169203332"
+            context.share({"Request Id": "r", "empty": ""})
+            with context:
+                telemetry.printed("STDOUT", text)
+
+    traces = [item for blob in read.find(home, ["trace"]) for _, line in read.lines(blob.path)
+              for item in continuous_export.decode(line)]  # fmt: skip
+    one, other = (msgspec.structs.replace(item, item_id="", timestamp=0) for item in traces)
+    assert one == other
+    assert one.custom_dimensions["Request Id"] == "r"
 
 
 def test_printed_json_stays_json(telemetry, contents):

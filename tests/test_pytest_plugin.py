@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ def _pytest_in(tmp_path):
 
     def run(*options, **files):
         for name, text in files.items():
-            (tmp_path / f"{name}.py").write_text(text)
+            (tmp_path / f"{name}.py").write_text(textwrap.dedent(text))
         before = {path.name for path in tmp_path.iterdir()}
         environment = {name: value for name, value in os.environ.items() if name != "SCORETRACE_HOME"}
         ended = subprocess.run(
@@ -45,27 +46,27 @@ def test_the_example_passes_and_leaves_no_file(tmp_path, pytest_in):
 def test_each_test_begins_with_nothing(pytest_in):
     """And what one configures ends with it."""
     code = """
-import builtins, logging
-import scoretrace
-real = builtins.print
+        import builtins, logging
+        import scoretrace
+        real = builtins.print
 
-def test_one(telemetry):
-    scoretrace.configure(service="a", processors=lambda item: None if "drop" in str(item) else item)
-    logging.getLogger("x").warning("one")
-    logging.getLogger("x").warning("drop")
-    assert [item.message for item in telemetry.items] == ["one"]
-    assert [item.cloud_role_name for item in telemetry.items] == ["a"]
+        def test_one(telemetry):
+            scoretrace.configure(service="a", processors=lambda item: None if "drop" in str(item) else item)
+            logging.getLogger("x").warning("one")
+            logging.getLogger("x").warning("drop")
+            assert [item.message for item in telemetry.items] == ["one"]
+            assert [item.cloud_role_name for item in telemetry.items] == ["a"]
 
-def test_two(telemetry):
-    assert telemetry.items == []
-    print("two")
-    assert len(telemetry.items) == 1
+        def test_two(telemetry):
+            assert telemetry.items == []
+            print("two")
+            assert len(telemetry.items) == 1
 
-def test_three():
-    assert builtins.print is real
-    from scoretrace import telemetry
-    assert telemetry.current() is None
-"""
+        def test_three():
+            assert builtins.print is real
+            from scoretrace import telemetry
+            assert telemetry.current() is None
+    """
     status, said = pytest_in(test_some=code)
     assert (status, "3 passed" in said) == (0, True), said
 
@@ -73,21 +74,21 @@ def test_three():
 def test_what_was_configured_before_goes_on_after(pytest_in):
     """A telemetry of the whole session has its own rows, and none of the test's prints."""
     conftest = """
-import pytest, scoretrace
-@pytest.fixture(scope="session", autouse=True)
-def whole(tmp_path_factory):
-    home = tmp_path_factory.mktemp("home")
-    scoretrace.configure(home=home)
-    yield
-    print("after")
-    rows = scoretrace.query("traces | project tostring(customDimensions.Contents)", source=home).rows
-    assert rows == [("after",)], rows
-"""
+        import pytest, scoretrace
+        @pytest.fixture(scope="session", autouse=True)
+        def whole(tmp_path_factory):
+            home = tmp_path_factory.mktemp("home")
+            scoretrace.configure(home=home)
+            yield
+            print("after")
+            rows = scoretrace.query("traces | project tostring(customDimensions.Contents)", source=home).rows
+            assert rows == [("after",)], rows
+    """
     code = """
-def test_one(telemetry):
-    print("inside")
-    assert len(telemetry.items) == 1
-"""
+        def test_one(telemetry):
+            print("inside")
+            assert len(telemetry.items) == 1
+    """
     status, said = pytest_in(conftest=conftest, test_some=code)
     assert (status, "1 passed" in said) == (0, True), said
 
@@ -95,9 +96,9 @@ def test_one(telemetry):
 def test_it_costs_nothing_where_nobody_asks(pytest_in):
     """Neither msgspec nor any module of ours behind the plugin is imported."""
     code = """
-import sys
-def test_one():
-    assert not {"msgspec", "scoretrace.telemetry", "scoretrace.memory"} & set(sys.modules)
-"""
+        import sys
+        def test_one():
+            assert not {"msgspec", "scoretrace.telemetry", "scoretrace.memory"} & set(sys.modules)
+    """
     status, said = pytest_in(test_some=code)
     assert (status, "1 passed" in said) == (0, True), said

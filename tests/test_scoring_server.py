@@ -144,6 +144,16 @@ def test_a_run_that_takes_too_long_is_an_exception_where_it_was(serve, items):
     assert "run" in [frame.method for frame in exception.details[0].parsed_stack]
 
 
+def test_a_script_that_prints_for_ever_times_out(serve, items):
+    """The alarm mostly strikes inside a print, which must not swallow it."""
+    source = "def init(): pass\ndef run(data):\n    while True:\n        print('again')\n"
+    server = serve(source, SCORING_TIMEOUT_MS="200")
+    for _ in range(5):
+        assert server.post("a")[0] == 500
+
+    assert [item.type for item in items("exception")] == ["TimeoutError"] * 5
+
+
 @pytest.mark.parametrize(
     ("body", "headers", "path", "status"),
     [

@@ -22,7 +22,7 @@ from scoretrace.capture.operation import reader
 from scoretrace.capture.outlet import Outlet
 from scoretrace.capture.thrown import exception_item
 from scoretrace.capture.values import as_json, as_text, clean, measured
-from scoretrace.formats.continuous_export import Pieces, add_dimensions, cut_open
+from scoretrace.formats.continuous_export import add_dimensions, cut_open
 from scoretrace.item import Item, Trace
 
 _REPLACEABLE = ("handle", "emit", "filter", "format")
@@ -43,6 +43,8 @@ _END_OF_TIME = 253_402_300_800.0  # the year 10000, in seconds since 1970
 Site = tuple[Any, ...]
 _NO_SITE: Site = (None,) * 9
 _SLOW = (None,) * 5
+_DONE = object()
+_LEFT_ALONE = (None, _DONE, None, None, None)  # in place of pieces: records of the site are nobody's
 
 _Record = logging.LogRecord  # one of somebody's own may say its message otherwise
 _join = b"".join
@@ -61,10 +63,16 @@ def severity(level: int) -> int:
 
 
 class Aside(NamedTuple):
-    """Records of *loggers* are shown to *takes*; those for which it returns True are done with."""
+    """
+    Records of *loggers* are shown to *takes*; those for which it returns True are done with.
+
+    Where *is_idle* says so of one record, *takes* would return True for all of
+    its call site and do nothing, so they need not be shown.
+    """
 
     loggers: tuple[str, ...] = ()
     takes: Callable[[logging.LogRecord], bool] = bool
+    is_idle: Callable[[logging.LogRecord], bool] = bool
 
 
 class RecordHandler(logging.Handler):
@@ -187,7 +195,8 @@ class RecordHandler(logging.Handler):
                     site = find(record, base)
                 _, _, _, _, to_message, to_id, to_time, to_operation, to_end = site
                 if to_message is None:
-                    slowly(record)
+                    if to_id is not _DONE:
+                        slowly(record)
                     return record
                 current = operation()
                 if current.dimensions:
@@ -265,10 +274,12 @@ class RecordHandler(logging.Handler):
         self._sites[record.lineno] = (record.pathname, record.funcName, record.name, *site[3:])
         return site
 
-    def _cut(self, record: logging.LogRecord, base: Trace) -> Pieces | None:
+    def _cut(self, record: logging.LogRecord, base: Trace) -> tuple[Any, ...] | None:
         """The pieces for the call site of *record*; None where its records take the slow lane."""
-        if _is_below(record.name, self.exclude) or _is_below(record.name, self.aside.loggers):
-            return None
+        if _is_below(record.name, self.exclude):
+            return _LEFT_ALONE
+        if _is_below(record.name, self.aside.loggers):
+            return _LEFT_ALONE if self.aside.is_idle(record) else None
         where = _where(record)
         if sum(map(len, where.values())) > _SITE_TEXT:
             return None

@@ -28,7 +28,7 @@ class Operation:
     inside is no request of its own.
     """
 
-    __slots__ = ("dimensions", "id", "is_served", "json", "name", "parent_id")
+    __slots__ = ("_shared_json", "dimensions", "id", "is_served", "json", "name", "parent_id")
 
     def __init__(
         self,
@@ -44,11 +44,23 @@ class Operation:
         self.is_served = is_served
         self.json = continuous_export.operation(id, name, parent_id)
         self.dimensions: dict[str, str] = {}
+        self._shared_json: bytes | None = b""
+
+    @property
+    def shared_json(self) -> bytes:
+        """The *dimensions* as a line of the journal writes them."""
+        found = self._shared_json
+        if found is None:
+            found = self._shared_json = continuous_export.dimensions(self.dimensions)
+        return found
 
     def share(self, dimensions: Mapping[str, str]) -> None:
         """Give *dimensions* to the rows that follow, but for those that are empty, or too long for each of them."""
+        known = self.dimensions
         fit = {name: value for name, value in dimensions.items() if 0 < len(value) <= SHARED_TEXT}
-        self.dimensions = {**self.dimensions, **fit}  # replaced whole: another thread may be writing a row
+        if not fit.items() <= known.items():
+            self.dimensions = {**known, **fit}  # replaced whole: another thread may be writing a row
+            self._shared_json = None
 
 
 NONE = Operation()

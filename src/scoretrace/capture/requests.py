@@ -64,10 +64,11 @@ class RequestContext:
         if custom_dimensions and given is None:
             self.custom_dimensions["custom_dimensions"] = custom_dimensions
         self.custom_measurements: dict[str, float] = {}
-        self.id = os.urandom(8).hex()
+        ids = os.urandom(24).hex()
+        self.id = ids[:16]
         self._caller = current()
         self.parent_id = self._caller.parent_id
-        self.operation_id = self._caller.id or operation_id or os.urandom(16).hex()
+        self.operation_id = self._caller.id or operation_id or ids[16:]
         match = _TRACEPARENT.fullmatch(as_text(traceparent).strip().lower()) if traceparent else None
         if match and self._caller is NONE:
             self.operation_id, self.parent_id = match.groups()
@@ -94,8 +95,7 @@ class RequestContext:
             carry()
             name = as_text(self.name)[:_NAME]
             self._operation = Operation(self.operation_id, name, self.id, is_served=self._is_served)
-            self._operation.share(self._caller.dimensions)
-            self._operation.share(self._shared)
+            self._operation.share({**self._caller.dimensions, **self._shared})
         self._timestamp = ticks.now()
         self._start = time.perf_counter_ns()
 
@@ -149,7 +149,7 @@ class RequestContext:
             code, failed = "500", True
         own = {as_text(name): as_text(value) for name, value in self.custom_dimensions.items()}
         dimensions = {**self._operation.dimensions, **self._shared, **own}
-        measurements = measured(self.custom_measurements.items(), dimensions)
+        measurements = measured(self.custom_measurements.items(), dimensions) if self.custom_measurements else {}
         outlet.send(
             Request(
                 timestamp=self._timestamp,

@@ -17,6 +17,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from types import FrameType
 from typing import Any
 
 from scoretrace.capture import prints, web
@@ -30,6 +31,7 @@ LOGGERS = ("azmlinfsrv", "gunicorn.access")
 
 _SCRIPT = f"{PACKAGE}.server.user_script"
 _REQUEST_LINES = "routes"  # the module that logs what a request row and its exception say
+_BELOW = frozenset({__name__, "scoretrace.capture.requests"})  # what calls the script is below all of it
 _PATCHED = "__scoretrace_patched__"
 
 Current = Callable[[], tuple[Outlet, web.Options] | None]
@@ -59,6 +61,11 @@ def takes(record: logging.LogRecord) -> bool:
     if record.name == "azmlinfsrv.print" and record.funcName == "print_to_logger":
         prints.passed_on(record.getMessage())
         return True
+    return is_idle(record)
+
+
+def is_idle(record: logging.LogRecord) -> bool:
+    """Whether *record* says what the request's row says, as all of its line do."""
     return record.name == "gunicorn.access" or (record.module == _REQUEST_LINES and PACKAGE in record.pathname)
 
 
@@ -90,6 +97,10 @@ def install(current: Current) -> None:
 
 def _patch_script() -> None:
     script: Any = sys.modules.get(_SCRIPT)
+    utils: Any = sys.modules.get(f"{PACKAGE}.server.utils")
+    with suppress(AttributeError):
+        if not hasattr(utils._alarm_handler, _PATCHED):  # noqa: SLF001 - the one place where the timeout strikes
+            utils._alarm_handler = _patient(utils._alarm_handler)  # noqa: SLF001
     for owner, name, around in (
         ("UserScript", "load_script", _load_script),
         ("UserScript", "invoke_run", _invoke_run),
@@ -113,6 +124,47 @@ def _patch(owner: type, name: str, around: Callable[..., Any]) -> None:
     setattr(owner, name, wrapper)
 
 
+def _patient(real: Callable[..., Any]) -> Callable[..., Any]:
+    """
+    The server's alarm, which waits for the end of our own code where it would strike inside.
+
+    It raises wherever the script is; a print or a log call that telemetry keeps
+    from raising would swallow it, and the script would run on without any timeout.
+    """
+
+    @functools.wraps(real)
+    def alarm(number: int, frame: FrameType | None) -> Any:
+        caller = _caller_of_ours(frame)
+        if caller is None:
+            return real(number, frame)
+        before, before_there = sys.gettrace(), caller.f_trace
+
+        def strike(where: FrameType, _event: str, _argument: Any) -> Any:
+            sys.settrace(before)
+            where.f_trace = before_there
+            return real(number, where)  # which raises, here where our call has returned to
+
+        caller.f_trace = strike
+        sys.settrace(before or (lambda *_: None))
+        return None
+
+    setattr(alarm, _PATCHED, True)
+    return alarm
+
+
+def _caller_of_ours(frame: FrameType | None) -> FrameType | None:
+    """Who called our code, where *frame* is in it or in what it calls; None where it is only below, as always."""
+    caller = None
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__"))
+        if module in _BELOW:
+            break
+        if module.startswith("scoretrace."):
+            caller = frame.f_back
+        frame = frame.f_back
+    return caller
+
+
 def _wsgi_app(real: Callable[..., Any], app: Any, environ: web.Environment, start_response: Any) -> Any:
     found = _current()
     if found is None or not app.import_name.startswith(PACKAGE):
@@ -132,9 +184,8 @@ def _load_script(real: Callable[..., Any], script: Any, *args: Any, **kwargs: An
 
 def _invoke_run(real: Callable[..., Any], script: Any, *args: Any, **kwargs: Any) -> Any:
     with suppress(Exception):  # outside of a call, or a server that keeps its ids elsewhere
-        from flask import g
-
-        current_operation().share({web.REQUEST_ID: g.request_id, web.CLIENT_REQUEST_ID: g.client_request_id})
+        ids = sys.modules["flask"].g
+        current_operation().share({web.REQUEST_ID: ids.request_id, web.CLIENT_REQUEST_ID: ids.client_request_id})
     return real(script, *args, **kwargs)
 
 

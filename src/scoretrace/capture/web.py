@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -20,6 +21,7 @@ RESPONSE_VALUE = "Response Value"  # as the scoring server calls it, and the nam
 REQUEST_ID, CLIENT_REQUEST_ID = "Request Id", "Client Request Id"
 PROBES = frozenset({"/health", "/healthz", "/livez", "/readyz", "/live", "/ready", "/liveness", "/readiness", "/ping"})
 
+_LENGTHS = frozenset(map(len, ("content-length", "content-type", "content-encoding", "x-request-id")))
 _BEGUN = "scoretrace.request"  # in the environment of a call that is a request already
 _RESPONSE_BYTES = 16 * 1024**2  # of an answer; a stream that is longer must not fill the memory
 _SAFE = "/:@!$&'()*+,;=~-._%"  # what a URL's path may have as it is
@@ -44,30 +46,33 @@ class _Call:
     """One call while it is answered: the request, and what the answer has come to."""
 
     def __init__(
-        self, outlet: Outlet, method: str, path: str, url: str, header: Callable[[str], str], options: Options
+        self, outlet: Outlet, method: str, path: str, url: str, headers: tuple[str, str, str], options: Options
     ) -> None:
+        traceparent, request_id, client_request_id = headers
         self.context = RequestContext(
             outlet,
             f"{method} {path}",
             url=url,
-            traceparent=header("traceparent"),
+            traceparent=traceparent,
             custom_dimensions={"http_method": method},
-            operation_id=_as_operation(header("x-request-id")),
+            operation_id=_as_operation(request_id),
             is_served=True,
         )
-        self.context.share(options.shared)
-        self.context.share({REQUEST_ID: header("x-request-id"), CLIENT_REQUEST_ID: header("x-ms-client-request-id")})
+        self.context.share({**options.shared, REQUEST_ID: request_id, CLIENT_REQUEST_ID: client_request_id})
         self._keeps = options.log_response
         self._pieces: list[bytes] = []
         self._size = 0
         self._length: int | None = None
         self._type = ""
         self._is_encoded = False
+        self.is_over = False
 
     def answered(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
         """Take the status, and what the headers say of the rest."""
         self.context.result_code = str(status)
         for name, value in headers:
+            if len(name) not in _LENGTHS:
+                continue
             key = name.lower()
             if key == "content-length" and value.isdigit():
                 self._length = int(value)
@@ -88,6 +93,7 @@ class _Call:
 
     def end(self, error: BaseException | None = None) -> None:
         """End the request, and keep the answer where that is wanted."""
+        self.is_over = True
         if self._keeps:
             self._keeps = False
             self.context.custom_dimensions[RESPONSE_VALUE] = self._response()
@@ -113,8 +119,12 @@ def answer_wsgi(
         method = environ.get("REQUEST_METHOD", "GET")
         if not (_BEGUN in environ or _is_probe(method, path, options)):
             environ[_BEGUN] = True
-            url = _wsgi_url(environ, path)
-            call = _Call(outlet, method, path, url, lambda name: _wsgi_header(environ, name), options)
+            headers = (
+                _text(environ.get("HTTP_TRACEPARENT", "")),
+                _text(environ.get("HTTP_X_REQUEST_ID", "")),
+                _text(environ.get("HTTP_X_MS_CLIENT_REQUEST_ID", "")),
+            )
+            call = _Call(outlet, method, path, _wsgi_url(environ, path), headers, options)
             call.context.begin()
     except Exception as ours:  # noqa: BLE001 - telemetry must not change the answer
         outlet.failed(ours)
@@ -159,6 +169,8 @@ class _Body:
 
     def __next__(self) -> bytes:
         call = self._call
+        if call.is_over and self._pieces is not None:  # what comes after the end is nobody's
+            return next(self._pieces)
         call.context.resume()
         try:
             if self._pieces is None:
@@ -187,7 +199,8 @@ class _Body:
             raise
         finally:
             call.context.pause()
-        call.end()
+        if not call.is_over:
+            call.end()
 
 
 class _SizedBody(_Body):
@@ -205,9 +218,13 @@ async def answer_asgi(
         method = scope.get("method", "GET")
         if scope["type"] == "http" and _BEGUN not in scope and not _is_probe(method, path, options):
             scope[_BEGUN] = True
-            headers = {name.lower(): value for name, value in map(_header, scope["headers"])}
-            url = _asgi_url(scope, headers)
-            call = _Call(outlet, method, path, url, lambda name: headers.get(name, ""), options)
+            given = {name.lower(): value for name, value in map(_header, scope["headers"])}
+            headers = (
+                given.get("traceparent", ""),
+                given.get("x-request-id", ""),
+                given.get("x-ms-client-request-id", ""),
+            )
+            call = _Call(outlet, method, path, _asgi_url(scope, given), headers, options)
             call.context.begin()
     except Exception as ours:  # noqa: BLE001 - telemetry must not change the answer
         outlet.failed(ours)
@@ -268,16 +285,12 @@ def _is_probe(method: str, path: str, options: Options) -> bool:
 
 def _text(value: str) -> str:
     """A WSGI string, which holds bytes as Latin-1, as text."""
-    return value.encode("latin-1", "replace").decode("utf-8", "replace")
+    return value if value.isascii() else value.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def _header(pair: Iterable[bytes]) -> tuple[str, str]:
     name, value = pair
     return name.decode("latin-1"), value.decode("latin-1")
-
-
-def _wsgi_header(environ: Environment, name: str) -> str:
-    return _text(environ.get(f"HTTP_{name.upper().replace('-', '_')}", ""))
 
 
 def _wsgi_url(environ: Environment, path: str) -> str:
@@ -294,4 +307,9 @@ def _asgi_url(scope: Scope, headers: Mapping[str, str]) -> str:
 
 
 def _url(scheme: str, host: str, path: str, query: str) -> str:
-    return f"{scheme}://{host}{quote(path, safe=_SAFE)}{f'?{query}' if query else ''}"
+    return f"{scheme}://{host}{_quoted(path)}{f'?{query}' if query else ''}"
+
+
+@lru_cache(maxsize=256)
+def _quoted(path: str) -> str:
+    return quote(path, safe=_SAFE)

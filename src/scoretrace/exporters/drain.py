@@ -30,6 +30,7 @@ FULL_SECONDS = 30.0  # between looks at all segments; in between, only the newes
 STANDBY_SECONDS = 1.0  # between attempts to take over from another process
 _SLICE_SECONDS = 0.000_25  # at most, between two moments at which another thread may have the interpreter
 _REST_SECONDS = 0.01  # at most, in between
+_PASS_SECONDS = 2.0  # from one look at what waits to the next, while the process does something else
 
 _log = logging.getLogger("scoretrace")
 
@@ -55,7 +56,8 @@ class Drain(ABC):
     may hold a key. *scope* is the instrumentation key (without dashes) of the
     telemetry folders that are meant, all if it is empty. With *gentle* the drain
     leaves the interpreter to other threads every quarter of a millisecond, for
-    as long as it had it.
+    as long as it had it, and looks for more every two seconds: a batch costs some
+    milliseconds, however little is in it.
     """
 
     def __init__(self, home: Path, name: str, *, label: str = "", scope: str = "", gentle: bool = False) -> None:
@@ -76,6 +78,7 @@ class Drain(ABC):
         self._full_at = float("-inf")
         self._backoff = Backoff()
         self._said = False
+        self.rests = False  # until it is time to look for more
         self._slice_start, self._slice_cpu = time.perf_counter(), time.thread_time()
         self._read: dict[str, int] = {}
         # Where whole lines end in segments that end in a part of one, and their size then: nobody waits for that part.
@@ -150,9 +153,15 @@ class Drain(ABC):
         while True:
             if self.pause:
                 return self.pause
+            begun = time.monotonic()
+            self.rests = False
             try:
                 if not self._pass():
                     return None
+                left = begun + _PASS_SECONDS - time.monotonic()
+                if self.gentle and self.deadline == float("inf") and left > 0:
+                    self.rests = True
+                    return left
                 if time.monotonic() >= self.deadline:
                     return 0.0
             except Blocked as blocked:

@@ -213,7 +213,7 @@ class ItemDrain(Drain):
             yield entries, ends
 
     def _entries(self, segment: Segment, end: int, line: bytes) -> list[Entry]:
-        quick = transcode.trace(line, self.i_key, self.sdk_version)
+        quick = transcode.envelope(line, self.i_key, self.sdk_version)
         if quick is not None:
             return [Entry(segment.name, end, line, *quick)]
         try:

@@ -122,10 +122,8 @@ class Worker:
                 left = self._take_turn(drain)
                 if self._stopping:
                     break
-                if drain.failures:  # an attempt that failed is not repeated because something was written meanwhile
-                    turn.hurry.wait(left)
-                else:
-                    turn.wake.wait(left)
+                # What failed is not repeated, and what rests does not go on, because something was written meanwhile.
+                (turn.hurry if drain.failures or drain.rests else turn.wake).wait(left)
         finally:
             drain.release()
 

@@ -14,8 +14,10 @@ travel; the service makes them from the chain, and so does `decode`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from math import isfinite
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -39,11 +41,11 @@ def encode(item: Item, i_key: str = "") -> bytes:
     table = BY_KIND[item.kind]
     tags: Row = {}
     data: Row = {"ver": 2}
-    for field, place, key, form in _plan(table):
-        value = getattr(item, field)
+    values_of, steps = _writing(table)
+    for value, (is_tag, key, write) in zip(values_of(item), steps, strict=True):
         if value is None or value == "":
             continue
-        (tags if place == "tag" else data)[key] = _WRITE[form](value)
+        (tags if is_tag else data)[key] = write(value)
     if isinstance(item, Metric):
         data["metrics"] = [_write_metric(item)]
     elif isinstance(item, ExceptionItem):
@@ -131,6 +133,14 @@ def _plan(table: Table) -> tuple[tuple[str, str, str, str], ...]:
         for column in table.all_columns
         if column.form in _WRITE and column.envelope.startswith(("tag:", "data.")) and column.field != "item_id"
     )
+
+
+@cache
+def _writing(table: Table) -> tuple[Callable[[Item], tuple[Any, ...]], tuple[tuple[bool, str, Any], ...]]:
+    """What takes all attributes of the plan at once, and for each where it goes."""
+    plan = _plan(table)
+    steps = tuple((place == "tag", key, _WRITE[form]) for _, place, key, form in plan)
+    return attrgetter(*(field for field, _, _, _ in plan)), steps
 
 
 def _split(column: Column) -> tuple[str, str]:

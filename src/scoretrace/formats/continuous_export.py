@@ -12,7 +12,9 @@ know.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import cache
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,7 +22,7 @@ import msgspec
 from scoretrace import ticks
 from scoretrace.errors import FormatError
 from scoretrace.formats import parts
-from scoretrace.item import KINDS, Counter, ExceptionItem, Item, Metric, Thrown, Trace
+from scoretrace.item import KINDS, Counter, ExceptionItem, Item, Metric, Request, Thrown, Trace
 from scoretrace.schema import BY_KIND, BY_ROOT, SEVERITIES, Table
 
 DOCUMENT_VERSION = "1.61"
@@ -52,14 +54,14 @@ def encode(item: Item) -> bytes:
     }
     internal: Row = {"id": item.item_id, "documentVersion": DOCUMENT_VERSION}
     places = {"root": first, "context": context, "internal": {"data": internal}}
-    for field, path, form in _plan(table):
-        value = getattr(item, field)
-        if value is None or (value == "" and field != "message"):  # empty messages are in real lines too
+    values_of, steps = _writing(table)
+    for value, (root_key, path, last, write, may_be_empty) in zip(values_of(item), steps, strict=True):
+        if value is None or (value == "" and not may_be_empty):
             continue
-        place: Row = places[path[0]]
-        for step in path[1:-1]:
+        place: Row = places[root_key]
+        for step in path:
             place = place.setdefault(step, {})
-        place[path[-1]] = _WRITE[form](value)
+        place[last] = write(value)
     root: list[Any] = [first]
     if isinstance(item, ExceptionItem):
         root = [{**first, "id": "Representative"}, *map(_write_thrown, item.details)]
@@ -164,6 +166,169 @@ def cut_open(item: Trace) -> Pieces:
     return Pieces(to_message, to_id, to_time, to_operation, to_end)
 
 
+class RequestPieces(NamedTuple):
+    """The line of a request cut open where it differs from call to call; see `cut_open_request`."""
+
+    to_id: bytes
+    to_name: bytes
+    to_url: bytes
+    to_success: bytes
+    to_code: bytes
+    to_durations: tuple[bytes, ...]
+    to_item_id: bytes
+    to_time: bytes
+    to_operation: bytes
+    to_dimensions: bytes
+    to_end: bytes
+
+
+_DURATION = 1_234_567  # of a probe; its text is nowhere else in a line
+
+
+def cut_open_request(item: Request) -> RequestPieces:
+    """The line of a request like *item*, in pieces for `request_line`; its `item_id` is the prefix of the ids."""
+    mark = "\u241f"
+    probe = msgspec.structs.replace(
+        item,
+        id=mark,
+        name=mark,
+        url=mark,
+        success=True,
+        result_code=mark,
+        duration=_DURATION,
+        item_id=item.item_id + mark,
+        timestamp=ticks.NULL_TIME,
+        operation_id=mark,
+        custom_dimensions={mark: ""},
+    )
+    rest, text = encode(probe), _encode(mark)
+    to_id, to_name, to_url, rest = rest.split(text, 3)
+    to_success, rest = rest.split(b"true", 1)
+    to_code, rest = rest.split(text, 1)
+    *to_durations, rest = rest.split(_encode(float(_DURATION)))
+    to_item_id, rest = rest.split(mark.encode(), 1)
+    to_time, rest = rest.split(ticks.to_iso(ticks.NULL_TIME)[:-1].encode(), 1)
+    to_operation, rest = rest.split(operation(mark), 1)
+    to_dimensions, to_end = rest.split(_encode([{mark: ""}]), 1)
+    return RequestPieces(
+        to_id, to_name, to_url, to_success, to_code, tuple(to_durations), to_item_id, to_time, to_operation,
+        to_dimensions, to_end,
+    )  # fmt: skip
+
+
+# What a call of a service seldom has. A request with any of it is not written from pieces.
+_REST = (
+    "item_id",
+    "sdk_version",
+    "application_version",
+    "client_type",
+    "client_model",
+    "client_os",
+    "client_browser",
+    "client_ip",
+    "client_city",
+    "client_state_or_province",
+    "client_country_or_region",
+    "cloud_role_name",
+    "cloud_role_instance",
+    "operation_synthetic_source",
+    "session_id",
+    "user_id",
+    "user_authenticated_id",
+    "user_account_id",
+    "source",
+    "custom_measurements",
+    "item_count",
+)
+_rest_of_request = attrgetter(*_REST)
+_NO_REST = (*[""] * (len(_REST) - 2), {}, 1)
+_PLAIN_TEXT = 400  # characters of an id, a name, a URL
+_PLAIN_NAME, _PLAIN_VALUE, _PLAIN_VALUES = 75, 4_096, 6_144  # of dimensions, and of all of them
+
+
+def request_line(pieces: RequestPieces, item: Request, number: Callable[[], int]) -> bytes | None:
+    """
+    The line of *item*, the same as `encode` writes; None where it is not as most are.
+
+    It is within the limits of Application Insights then. *number* gives the
+    digits that follow the prefix of the ids.
+    """
+    if (
+        _rest_of_request(item) != _NO_REST
+        or item.timestamp is None
+        or item.duration is None
+        or item.success is None
+        or not item.result_code
+        or len(item.id) + len(item.name) + len(item.url) > _PLAIN_TEXT
+        or not (item.id and item.name and item.url)
+    ):
+        return None
+    total = 0
+    for name, value in item.custom_dimensions.items():
+        total += len(name) + len(value)
+        if len(name) > _PLAIN_NAME or len(value) > _PLAIN_VALUE or total > _PLAIN_VALUES:
+            return None
+    duration = _encode(float(item.duration))
+    return b"".join(
+        (
+            pieces.to_id,
+            _encode(item.id),
+            pieces.to_name,
+            _encode(item.name),
+            pieces.to_url,
+            _encode(item.url),
+            pieces.to_success,
+            b"true" if item.success else b"false",
+            pieces.to_code,
+            _encode(_code(item.result_code)),
+            duration.join((*pieces.to_durations, b"")),
+            pieces.to_item_id,
+            b"%d" % number(),
+            pieces.to_time,
+            ticks.to_iso(item.timestamp)[:-1].encode(),
+            pieces.to_operation,
+            operation(item.operation_id, item.operation_name, item.operation_parent_id),
+            pieces.to_dimensions,
+            _encode([{name: value} for name, value in item.custom_dimensions.items()]),
+            pieces.to_end,
+        )
+    )
+
+
+class PrintPieces(NamedTuple):
+    """A line with one custom dimension, cut open like `Pieces`, and before that dimension and its value."""
+
+    to_id: bytes
+    to_time: bytes
+    to_operation: bytes
+    to_dimensions: bytes
+    to_value: bytes
+    to_end: bytes
+
+
+def cut_open_print(item: Trace, name: str) -> PrintPieces:
+    """The line of a trace like *item*, whose message stays the same and whose custom dimension *name* does not."""
+    mark = "\u241f"
+    to_message, to_id, to_time, to_operation, rest = cut_open(
+        msgspec.structs.replace(item, custom_dimensions={name: mark})
+    )
+    to_dimensions, to_end = rest.split(_encode({name: mark}), 1)
+    to_value = _encode({name: mark}).split(_encode(mark), 1)[0]
+    return PrintPieces(
+        to_message + _encode(item.message) + to_id, to_time, to_operation, to_dimensions, to_value, b"}" + to_end
+    )
+
+
+def dimensions(pairs: Mapping[str, str]) -> bytes:
+    """
+    Custom dimensions as they stand in a line before another one.
+
+    >>> dimensions({"team": "a"})
+    b'{"team":"a"},'
+    """
+    return b"%b," % _encode([{name: value} for name, value in pairs.items()])[1:-1] if pairs else b""
+
+
 def add_dimensions(to_end: bytes, dimensions: dict[str, str]) -> bytes:
     """The last piece of a line that has custom dimensions and no measurements, with more *dimensions* in it."""
     more = _encode([{name: value} for name, value in dimensions.items()])
@@ -199,6 +364,14 @@ def _plan(table: Table) -> tuple[tuple[str, tuple[str, ...], str], ...]:
         for column in table.all_columns
         if column.export and column.form in _WRITE
     )
+
+
+@cache
+def _writing(table: Table) -> tuple[Callable[[Item], tuple[Any, ...]], tuple[tuple[Any, ...], ...]]:
+    """What takes all attributes of the plan at once, and where each goes; empty messages are in real lines too."""
+    plan = _plan(table)
+    steps = tuple((path[0], path[1:-1], path[-1], _WRITE[form], field == "message") for field, path, form in plan)
+    return attrgetter(*(field for field, _, _ in plan)), steps
 
 
 def _time(value: str) -> int | None:
