@@ -154,7 +154,7 @@ class Journal:
 
     def writer(self, folder: str) -> Writer:
         """The writer of a telemetry folder (``Messages``, ``Requests``, ...)."""
-        return self._writers.setdefault(folder, Writer(self, folder))
+        return self._writers.get(folder) or self._writers.setdefault(folder, Writer(self, folder))
 
     @property
     def buffered(self) -> int:

@@ -59,9 +59,10 @@ class RequestContext:
         self.source = source
         self.result_code = ""
         self.success: bool | None = None
-        given = custom_dimensions if isinstance(custom_dimensions, Mapping) else None
-        self.custom_dimensions: dict[str, Any] = dict(given or {})
-        if custom_dimensions and given is None:
+        self.custom_dimensions: dict[str, Any] = {}
+        if type(custom_dimensions) is dict or isinstance(custom_dimensions, Mapping):
+            self.custom_dimensions.update(custom_dimensions)
+        elif custom_dimensions:
             self.custom_dimensions["custom_dimensions"] = custom_dimensions
         self.custom_measurements: dict[str, float] = {}
         ids = os.urandom(24).hex()
@@ -124,18 +125,16 @@ class RequestContext:
         duration = (time.perf_counter_ns() - self._start) // 100
         if self._outlet is None:
             return
-        if error is not None:
-            self._try(self._send_exception, error)
-        if not self._is_over:
-            self._is_over = True
-            self._try(self._send, duration, error)
-
-    def _try(self, send: Callable[..., None], *arguments: Any) -> None:
-        if self._outlet is None:
-            return
         try:
-            send(self._outlet, *arguments)
+            if error is not None:
+                self._send_exception(self._outlet, error)
         except Exception as ours:  # noqa: BLE001 - telemetry must not change the answer
+            self._outlet.failed(ours)
+        try:
+            if not self._is_over:
+                self._is_over = True
+                self._send(self._outlet, duration, error)
+        except Exception as ours:  # noqa: BLE001 - see above
             self._outlet.failed(ours)
 
     def answer(self, value: Any) -> None:
@@ -143,7 +142,7 @@ class RequestContext:
         self.result_code = self.result_code or status_of(value)
 
     def _send(self, outlet: Outlet, duration: int, error: BaseException | None) -> None:
-        code = as_text(self.result_code or "200")
+        code, name = as_text(self.result_code or "200"), as_text(self.name)
         failed = code.isascii() and code.isdigit() and len(code) < 10 and int(code) >= 400
         if error is not None and not failed:  # whatever was planned to be answered, it was not
             code, failed = "500", True
@@ -155,9 +154,9 @@ class RequestContext:
                 timestamp=self._timestamp,
                 id=self.id,
                 operation_id=self.operation_id,
-                operation_name=as_text(self.name)[:_NAME],
+                operation_name=name[:_NAME],
                 operation_parent_id=self.parent_id,
-                name=as_text(self.name),
+                name=name,
                 url=as_text(self.url),
                 source=as_text(self.source),
                 result_code=code,
