@@ -61,8 +61,10 @@ def test_a_call_that_fails_is_a_failed_dependency(auto, items, endpoint):
 
 def test_a_statement_is_a_dependency(auto, items):
     """Its text is the data, the database its type."""
-    with scoretrace.request_context("score") as context, sqlalchemy.create_engine("sqlite://").connect() as connection:
+    engine = sqlalchemy.create_engine("sqlite://")
+    with scoretrace.request_context("score") as context, engine.connect() as connection:
         connection.execute(sqlalchemy.text("select 7"))
+    engine.dispose()
 
     statement = next(item for item in items("dependency") if item.data)
     assert (statement.type, statement.data) == ("sqlite", "select 7")

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import sys
 import time
-from wsgiref.util import setup_testing_defaults
+from wsgiref.util import FileWrapper, setup_testing_defaults
 from wsgiref.validate import validator
 
 import httpx
@@ -136,6 +137,48 @@ def test_the_answer_is_kept_where_that_is_wanted(telemetry, items):
     assert [item.custom_dimensions["Response Value"] for item in items("request")] == [
         "hello /", "0\n1\n2\n", "<2 bytes of text/plain>",
     ]  # fmt: skip
+
+
+def test_a_file_is_left_to_the_server(telemetry, items, tmp_path):
+    """What the server's own wrapper holds it sends by itself; it gets the same object."""
+    (tmp_path / "file").write_bytes(b"content")
+
+    def inner(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return environ["wsgi.file_wrapper"]((tmp_path / "file").open("rb"))
+
+    environ = {"wsgi.file_wrapper": FileWrapper}
+    setup_testing_defaults(environ)
+    body = scoretrace.middleware.wsgi(inner)(environ, lambda *_: None)
+
+    assert type(body) is FileWrapper
+    assert b"".join(body) == b"content"
+    body.close()
+    assert len(items("request")) == 1
+
+
+def test_an_application_that_changes_its_mind(telemetry, items):
+    """start_response a second time with exc_info: the later status counts. What it writes itself passes through."""
+    written = []
+
+    def inner(environ, start_response):
+        write = start_response("200 OK", [])
+        write(b"part")
+        try:
+            raise ValueError("half way")
+        except ValueError:
+            start_response("503 Service Unavailable", [], sys.exc_info())
+        return []
+
+    def start_response(status, headers, exc_info=None):
+        return written.append
+
+    environ = {}
+    setup_testing_defaults(environ)
+    assert list(scoretrace.middleware.wsgi(inner)(environ, start_response)) == []
+
+    (request,) = items("request")
+    assert (request.result_code, written) == ("503", [b"part"])
 
 
 def test_probes_are_left_out(telemetry, items):

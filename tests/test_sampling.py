@@ -144,6 +144,17 @@ def test_sums_stay_true_and_operations_stay_whole(begin, items, percentage):
     assert stats["items"] == 4_200
 
 
+def test_sums_stay_true_without_any_operation(begin, items):
+    """What is logged outside of requests is sampled each for itself, and not all or nothing."""
+    begin(sampling_percentage=25)
+    for number in range(2_000):
+        LOG.info("%d", number)
+
+    kept = items("trace")
+    assert {item.item_count for item in kept} == {4}
+    assert 0.2 < len(kept) / 2_000 < 0.3
+
+
 def test_one_type_can_be_sampled_alone(begin, items):
     """Traces at one in a hundred, requests whole; the lines of a fast call too."""
     begin(sampling_percentage={"trace": 1})

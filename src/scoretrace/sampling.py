@@ -9,6 +9,7 @@ for itself.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 
 import msgspec
@@ -44,13 +45,14 @@ def sample(item: Item, counts: Mapping[str, int]) -> Item | None:
     """
     *item* with the number of items that it stands for, or None where others stand for it.
 
-    *counts* has that number for each type; the operation id decides, or the
-    item's own where there is none.
+    *counts* has that number for each type. The operation id decides, and chance
+    where there is none: item ids are counted up, which the score would not part.
     """
     count = counts.get(item.kind, 1)
     if count == 1 or has_failed(item):
         return item
-    if score(item.operation_id or item.item_id) >= 1 / count:
+    where = score(item.operation_id) if item.operation_id else random.random()  # noqa: S311 - no secret
+    if where >= 1 / count:
         return None
     return msgspec.structs.replace(item, item_count=item.item_count * count)
 
