@@ -9,6 +9,7 @@ import requests
 import sqlalchemy
 import urllib3
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 import scoretrace
@@ -56,7 +57,54 @@ def test_a_call_that_fails_is_a_failed_dependency(auto, items, endpoint):
     answered, refused = items("dependency")
     assert (answered.result_code, answered.success) == ("503", False)
     assert refused.success is False
-    assert "ConnectionError" in {item.type.rpartition(".")[2] for item in items("exception")}
+    assert [item.type.rpartition(".")[2] for item in items("exception")] == ["ConnectionError"]
+
+
+def test_an_exception_that_passes_many_spans_is_one_row(auto, items):
+    """The innermost span has it; each span and the request have failed."""
+    tracer = trace.get_tracer("score")
+
+    @scoretrace.request
+    def run():
+        with tracer.start_as_current_span("outer"), tracer.start_as_current_span("inner"):
+            raise ValueError("no good")
+
+    with pytest.raises(ValueError, match="no good"):
+        run()
+    (exception,) = items("exception")
+    inner = next(item for item in items("dependency") if item.name == "inner")
+    assert (exception.message, exception.operation_parent_id) == ("no good", inner.id)
+    assert [item.success for item in (*items("request"), *items("dependency"))] == [False] * 3
+
+
+def test_a_server_that_is_instrumented_too_is_no_second_request(auto, items):
+    """Inside our middleware its span is a part of the request; around it, it is the request."""
+    tracer = trace.get_tracer("web")
+
+    def app(environ, start_response):
+        with tracer.start_as_current_span("GET /", context=Context(), kind=SpanKind.SERVER):
+            start_response("200 OK", [])
+        return []
+
+    wrapped = scoretrace.middleware.wsgi(app)
+    list(wrapped({"PATH_INFO": "/"}, lambda *_: None))
+    assert len(items("request")) == 1
+
+    with tracer.start_as_current_span("GET /", kind=SpanKind.SERVER):
+        list(scoretrace.middleware.wsgi(lambda *_: [])({"PATH_INFO": "/"}, lambda *_: None))
+    assert len(items("request")) == 2
+
+
+def test_one_telemetry_that_ends_leaves_the_others_dependencies(home, items, endpoint):
+    """What was instrumented stays so until the last that wants it has ended."""
+    first = scoretrace.TelemetryHandler(home=home, instrument="urllib3", capture_print=False).telemetry
+    with scoretrace.configure(home=home, instrument="urllib3", capture_print=False, service="b"):
+        first.shutdown()
+        CALLS["urllib3"](endpoint.url + URL)
+        assert len(items("dependency")) == 1
+    CALLS["urllib3"](endpoint.url + URL)
+
+    assert len(items("dependency")) == 1
 
 
 def test_a_statement_is_a_dependency(auto, items):
@@ -130,5 +178,5 @@ def test_only_what_is_named_is_instrumented_and_it_ends_with_the_telemetry(home,
 
 def test_one_that_is_not_installed_says_how_to_install_it(home):
     """Early, when it is configured."""
-    with pytest.raises(scoretrace.SettingsError, match="pip install opentelemetry-instrumentation-nothing"):
+    with pytest.raises(scoretrace.SettingsError, match=r"pip install 'opentelemetry-instrumentation-nothing==0."):
         scoretrace.configure(home=home, instrument="nothing")

@@ -58,6 +58,20 @@ def test_settings_that_cannot_work(monkeypatch):
     assert text.count("SCORETRACE_LEVEL is 'LOUD'") == text.count("SCORETRACE_KEEP_DAYS is '-1'") == 1
 
 
+def test_settings_are_shown_as_they_were_written(monkeypatch):
+    """And names that look like ours, and are not, are said."""
+    monkeypatch.setenv("SCORETRACE_SAMPLING_PERCENTAGE", "trace=50,request=33.3")
+    monkeypatch.setenv("SCORETRACE_HOMR", "x")
+    monkeypatch.setenv("SCORETRACE_PROCESSORS", "antigravity_that_is_not_there:f")
+    findings = scoretrace.doctor()
+
+    assert "sampling_percentage = trace=50,request=33.3  (SCORETRACE_SAMPLING_PERCENTAGE)" in said(findings, "settings")
+    assert "SCORETRACE_HOMR is no name of a setting: did you mean SCORETRACE_HOME?" in said(
+        findings, "settings", ok=False
+    )
+    assert "cannot be loaded" in said(findings, "settings", ok=False)
+
+
 def test_an_endpoint_that_answers_and_one_that_does_not(endpoint):
     """It is asked with a batch of nothing."""
     findings = scoretrace.doctor(connection_string=endpoint.connection_string)
@@ -72,7 +86,7 @@ def test_an_endpoint_that_answers_and_one_that_does_not(endpoint):
 
 def test_a_storage_that_answers_and_one_that_does_not(azurite):
     """Without a word of its key."""
-    assert "answers" in said(scoretrace.doctor(storage=azurite), "storage", ok=True)
+    assert "can be written" in said(scoretrace.doctor(storage=azurite), "storage", ok=True)
     wrong = azurite.replace(AZURITE_KEY, "d3Jvbmc=")
     findings = scoretrace.doctor(storage=wrong)
 
@@ -88,8 +102,8 @@ def test_a_home_that_cannot_be_written(tmp_path):
 
 
 def test_it_leaves_nothing_behind(tmp_path):
-    """Looking at a home that is not there does not make it."""
-    scoretrace.doctor(home=tmp_path / "new")
+    """Looking at a home that is not there does not make it, nor any folder above it."""
+    scoretrace.doctor(home=tmp_path / "new" / "deep" / "home")
 
     assert list(tmp_path.iterdir()) == []
 
@@ -109,7 +123,7 @@ def test_a_service_that_is_switched_off(home):
     path.parent.mkdir(parents=True)
     path.write_text('{"enable_app_insights": false}')
 
-    assert str(path) in said(scoretrace.doctor(service="svc"), "home", ok=False)
+    assert str(path) in said(scoretrace.doctor(), "home", ok=False)
 
 
 def test_what_was_refused_and_why(start, endpoint):

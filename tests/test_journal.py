@@ -186,6 +186,18 @@ def test_a_payload_that_cannot_be_stored_leaves_the_row_whole(telemetry, home, i
     assert telemetry.stats()["not_diverted"] == 1
 
 
+def test_a_disk_that_never_takes_anything_is_not_said_to_be_well(tmp_path, caplog):
+    """Lines that were lost at the end do not show that it can be written again."""
+    (tmp_path / "file").touch()
+    telemetry = scoretrace.configure(home=tmp_path / "file" / "home", capture_print=False)
+    scoretrace.log(number=1)
+    telemetry.shutdown()
+    telemetry.flush(0.1)
+
+    assert "cannot be written" in caplog.text or "cannot write" in caplog.text
+    assert "can be written again" not in caplog.text
+
+
 def test_a_sink_that_fails_is_counted(telemetry, monkeypatch):
     """An error of ours is counted, said once, and not the caller's."""
 

@@ -139,6 +139,35 @@ def test_the_answer_is_kept_where_that_is_wanted(telemetry, items):
     ]  # fmt: skip
 
 
+def test_a_request_id_of_zeros_joins_nobody(telemetry, items):
+    """Two calls with it are two operations."""
+    for _ in range(2):
+        call(scoretrace.middleware.wsgi(app), x_request_id="00000000-0000-0000-0000-000000000000")
+
+    assert len({item.operation_id for item in items("request")}) == 2
+    assert all(item.operation_id.strip("0") for item in items("request"))
+
+
+def test_one_environment_used_twice_is_two_requests(telemetry, items):
+    """As test clients do it."""
+    environ = {}
+    setup_testing_defaults(environ)
+    wrapped = scoretrace.middleware.wsgi(app)
+    for _ in range(2):
+        list(wrapped(environ, lambda *_: None))
+
+    assert len(items("request")) == 2
+
+
+def test_a_probe_of_an_application_that_is_mounted_somewhere(telemetry, items):
+    """The path below its place counts."""
+    environ = {"SCRIPT_NAME": "/api", "PATH_INFO": "/healthz"}
+    setup_testing_defaults(environ)
+    list(scoretrace.middleware.wsgi(app)(environ, lambda *_: None))
+
+    assert items("request") == []
+
+
 def test_a_file_is_left_to_the_server(telemetry, items, tmp_path):
     """What the server's own wrapper holds it sends by itself; it gets the same object."""
     (tmp_path / "file").write_bytes(b"content")
@@ -175,10 +204,11 @@ def test_an_application_that_changes_its_mind(telemetry, items):
 
     environ = {}
     setup_testing_defaults(environ)
-    assert list(scoretrace.middleware.wsgi(inner)(environ, start_response)) == []
+    assert list(scoretrace.middleware.wsgi(inner, log_response=True)(environ, start_response)) == []
 
     (request,) = items("request")
     assert (request.result_code, written) == ("503", [b"part"])
+    assert request.custom_dimensions["Response Value"] == "part"
 
 
 def test_probes_are_left_out(telemetry, items):
@@ -338,6 +368,45 @@ def test_probes_of_an_asgi_application_are_left_out(client, items):
     assert client.get("/healthz").status_code == 200
 
     assert items("request") == []
+
+
+def test_headers_that_can_be_read_only_once(telemetry, items):
+    """ASGI allows any iterable: the application and the server get what they would get without us."""
+    got = {}
+
+    async def application(scope, receive, send):
+        got["asked"] = list(scope["headers"])
+        await send({"type": "http.response.start", "status": 200, "headers": iter([(b"x-a", b"1")])})
+        await send({"type": "http.response.body", "body": b"fine"})
+
+    async def send(message):
+        if message["type"] == "http.response.start":
+            got["answered"] = list(message["headers"])
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": iter([(b"x-request-id", b"r")])}
+    asyncio.run(scoretrace.middleware.asgi(application)(scope, None, send))
+
+    assert got == {"asked": [(b"x-request-id", b"r")], "answered": [(b"x-a", b"1")]}
+    assert items("request")[0].custom_dimensions["Request Id"] == "r"
+
+
+def test_what_the_server_logs_of_a_call_is_no_second_row(client, items):
+    """Its access line, and the exception that is a row already; what else it says is kept."""
+    error = None
+
+    async def failing_app(scope, receive, send):
+        raise ValueError("no good")
+
+    try:
+        asyncio.run(scoretrace.middleware.asgi(failing_app)({"type": "http", "path": "/", "headers": []}, None, None))
+    except ValueError as raised:
+        error = raised
+    logging.getLogger("uvicorn.access").warning("GET / 500")
+    logging.getLogger("uvicorn.error").error("Exception in ASGI application", exc_info=error)
+    logging.getLogger("uvicorn.error").error("something else")
+
+    assert len(items("exception")) == 1
+    assert [item.message for item in items("trace") if "uvicorn" in str(item.custom_dimensions)] == ["something else"]
 
 
 def test_what_is_no_http_passes_through(telemetry, items):

@@ -93,6 +93,76 @@ def test_what_was_configured_before_goes_on_after(pytest_in):
     assert (status, "1 passed" in said) == (0, True), said
 
 
+def test_a_script_that_configured_itself_before_is_recorded_as_it_asked(tmp_path, pytest_in):
+    """With its service and processors, and nothing of it in its own home; it goes on after the test."""
+    code = """
+    import logging, os, pathlib
+    import scoretrace
+
+    def mark(item):
+        return None if "drop" in getattr(item, "message", "") else item
+
+    home = pathlib.Path(os.environ["OUTER_HOME"])
+    scoretrace.configure(home=home, service="prod", processors=[mark])
+    log = logging.getLogger("x")
+
+    def test_one(telemetry):
+        log.warning("inside")
+        log.warning("drop")
+        print("printed")
+        assert [item.message for item in telemetry.items] == ["inside", "STDOUT"]
+        assert {item.cloud_role_name for item in telemetry.items} == {"prod"}
+
+    def test_two():
+        log.warning("after")
+        print("printed after")
+        rows = scoretrace.query("traces | project message, tostring(customDimensions.Contents)", source=home).rows
+        assert rows == [("after", ""), ("STDOUT", "printed after")], rows
+    """
+    os.environ["OUTER_HOME"] = str(tmp_path.parent / f"{tmp_path.name}-outer")
+    try:
+        status, said = pytest_in(test_some=code)
+    finally:
+        del os.environ["OUTER_HOME"]
+    assert (status, "2 passed" in said) == (0, True), said
+
+
+def test_a_handler_of_a_logging_config_is_there_again_after(pytest_in):
+    """It rests during the test, and keeps its place on the root logger."""
+    conftest = """
+    import logging, pytest, scoretrace
+    @pytest.fixture(scope="session", autouse=True)
+    def whole(tmp_path_factory):
+        handler = scoretrace.TelemetryHandler(home=tmp_path_factory.mktemp("home"))
+        logging.getLogger().addHandler(handler)
+        yield
+        logging.getLogger("x").warning("after")
+        logging.getLogger().removeHandler(handler)
+        assert handler.telemetry.stats()["items"] == 1
+    """
+    code = """
+    import logging
+    def test_one(telemetry):
+        logging.getLogger("x").warning("inside")
+        assert len(telemetry.items) == 1
+    """
+    status, said = pytest_in(conftest=conftest, test_some=code)
+    assert (status, "1 passed" in said) == (0, True), said
+
+
+def test_a_processor_that_fails_leaves_no_file_either(pytest_in):
+    """No note of it, as a home would have."""
+    code = """
+    import logging, scoretrace
+    def test_one(telemetry):
+        scoretrace.configure(processors=[lambda item: 1 / 0])
+        logging.getLogger("x").warning("one")
+        assert len(telemetry.items) == 1
+    """
+    status, said = pytest_in(test_some=code)
+    assert (status, "1 passed" in said) == (0, True), said
+
+
 def test_it_costs_nothing_where_nobody_asks(pytest_in):
     """Neither msgspec nor any module of ours behind the plugin is imported."""
     code = """

@@ -91,6 +91,35 @@ def test_a_run_that_raises_is_a_failed_request_with_its_exception(telemetry, ite
     assert not any(frame.assembly.startswith("scoretrace") for frame in exception.details[0].parsed_stack)
 
 
+def test_a_generator_gets_what_is_sent_and_thrown_into_it(telemetry, items):
+    """As without us: send, throw and close reach the script's own."""
+    seen = []
+
+    def once():
+        try:
+            seen.append((yield len(seen)))
+        except ValueError as error:
+            seen.append(str(error))
+
+    @scoretrace.request
+    def run():
+        try:
+            while True:
+                yield from once()
+        finally:
+            seen.append("closed")
+
+    pieces = run()
+    next(pieces)
+    pieces.send("sent")
+    pieces.throw(ValueError("thrown"))
+    pieces.close()
+
+    assert seen == ["sent", "thrown", "closed"]
+    (request,) = items("request")
+    assert request.success is True
+
+
 def test_everything_inside_carries_the_operation(telemetry, items):
     """Logs, prints and structured traces, and nothing outside."""
     log = logging.getLogger("score")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import scoretrace
 from scoretrace.sampling import score
+from strategies import items as any_items
 
 LOG = logging.getLogger("score")
 
@@ -82,6 +83,37 @@ def test_one_that_returns_none_drops_the_item_and_it_is_counted(begin, items):
     assert (stats["items"], stats["dropped"], stats["processor_errors"]) == (4, 1, 2)
 
 
+def test_one_that_fails_half_way_changes_nothing(begin, items):
+    """Neither the dictionaries that it had in hand, nor by giving back what cannot be written."""
+
+    def broken(item):
+        item.custom_dimensions["half"] = "done"
+        if item.message == "raise":
+            raise ValueError("no good")
+        return msgspec.structs.replace(item, message=12) if item.message == "number" else item
+
+    telemetry = begin(processors=[broken])
+    for message in ("fine", "raise", "number"):
+        LOG.info(message)
+
+    assert [(item.message, "half" in item.custom_dimensions) for item in items("trace")] == [
+        ("fine", True), ("raise", False), ("number", False),
+    ]  # fmt: skip
+    assert (telemetry.stats()["processor_errors"], telemetry.stats()["lost"]) == (2, {})
+
+
+@given(item=any_items())
+def test_every_text_can_be_redacted_in_one_place(item):
+    """Whatever the kind: no text that somebody wrote is left."""
+    changed = scoretrace.map_texts(item, lambda text: "*" * len(text))
+
+    texts = [getattr(changed, name, "") for name in ("message", "name", "url", "data", "target", "outer_message")]
+    texts += changed.custom_dimensions.values()
+    texts += [thrown.message + thrown.stack for thrown in getattr(changed, "details", ())]
+    assert all(set(text) <= {"*"} for text in texts)
+    assert (changed.item_id, changed.operation_id) == (item.item_id, item.operation_id)
+
+
 def test_what_a_processor_logs_does_not_go_through_it_again(begin, items):
     """It is a row, and no recursion."""
 
@@ -105,7 +137,7 @@ def test_a_processor_can_be_named_in_text(begin, items, tmp_path, monkeypatch):
     assert items() == []
 
 
-@pytest.mark.parametrize("wrong", ["no_such_module:f", "json", [7], "json:nothing"])
+@pytest.mark.parametrize("wrong", ["no_such_module:f", "json", [7], 42, "json:nothing"])
 def test_a_processor_that_cannot_work_is_refused(begin, wrong):
     """When it is configured."""
     with pytest.raises(scoretrace.SettingsError, match="processors"):

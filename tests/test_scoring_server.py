@@ -155,6 +155,73 @@ def test_a_script_that_prints_for_ever_times_out(serve, items):
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        "with scoretrace.request_context('step'):\n            pass",
+        "scoretrace.request(lambda: None)()",
+        "scoretrace.log({'a': 1})",
+        "logging.getLogger('x').info('again')",
+    ],
+)
+def test_nothing_of_ours_swallows_the_timeout(serve, items, body):
+    """Whatever the script calls for ever, it is ended, and the exception is the timeout's."""
+    source = f"import logging\ndef init(): pass\ndef run(data):\n    while True:\n        {body}\n"
+    assert serve(source, SCORING_TIMEOUT_MS="200").post("a")[0] == 500
+
+    assert "TimeoutError" in {item.type for item in items("exception")}
+
+
+def test_what_the_script_does_inside_a_print_is_its_own(serve):
+    """A slow __str__ is ended by the timeout, as it is without us."""
+    source = """
+import time
+class Slow:
+    def __str__(self):
+        time.sleep(20)
+        return "slow"
+def init(): pass
+def run(data):
+    print(Slow())
+"""
+    assert serve(source, SCORING_TIMEOUT_MS="200").post("a")[0] == 500
+
+
+def test_a_file_that_a_script_sends(serve, items):
+    """It arrives, and the request says that it was one."""
+    source = """
+from flask import send_file
+from azureml_inference_server_http.api.aml_request import rawhttp
+def init(): pass
+@rawhttp
+def run(request):
+    return send_file(__file__, mimetype="text/plain")
+"""
+    assert b"send_file(__file__" in serve(source).post("a")[2]
+
+    (request,) = items("request")
+    assert request.custom_dimensions["Response Value"] == "<a file of text/plain; charset=utf-8>"
+
+
+def test_what_comes_after_the_last_byte_still_belongs_to_the_call(serve, items):
+    """Prints and exceptions behind the length that was announced."""
+    source = """
+from flask import Response
+def init(): pass
+def run(data):
+    def pieces():
+        yield "12345"
+        print("after the last piece")
+        raise ValueError("too late")
+    return Response(pieces(), headers={"Content-Length": "5"})
+"""
+    assert serve(source).post("a")[2] == b"12345"
+
+    (request,) = items("request")
+    assert printed(inside(items(), request)) == ["after the last piece"]
+    assert [item.message for item in items("exception") if item.operation_id == request.operation_id] == ["too late"]
+
+
+@pytest.mark.parametrize(
     ("body", "headers", "path", "status"),
     [
         ("odd", {}, "/score", 500),

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         UnsupportedQuery,
     )
     from scoretrace.guarding import guard
+    from scoretrace.item import map_texts
     from scoretrace.payloads import payload
     from scoretrace.pipelines import (
         GuardedLogExporter,
@@ -70,6 +71,7 @@ __all__ = [
     "doctor",
     "guard",
     "log",
+    "map_texts",
     "payload",
     "queries",
     "query",
@@ -81,6 +83,7 @@ __all__ = [
 _HOMES = {
     "doctor": "diagnosis",
     "guard": "guarding",
+    "map_texts": "item",
     **dict.fromkeys(
         ("GuardedLogExporter", "GuardedSpanExporter", "JournalLogExporter", "JournalSpanExporter"), "pipelines"
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import os
 import shutil
@@ -21,7 +22,7 @@ from scoretrace.cursor import cursors
 from scoretrace.errors import MissingExtraError, ScoretraceError, SettingsError
 from scoretrace.exporters import routes
 from scoretrace.read import find
-from scoretrace.settings import Settings, explain, resolve
+from scoretrace.settings import Settings, explain, known_names, resolve, unknown_names
 
 _LEAST_FREE = 100 * 1024**2  # bytes of disk below which something is about to be lost
 _SERVER = "azureml-inference-server-http"
@@ -47,14 +48,18 @@ def doctor(**settings: Any) -> list[Finding]:
     """
     Look at everything between a print and its row, with these *settings* (those of `configure`) and this environment.
 
-    It asks the ingestion endpoint and the storage account whether they answer,
-    for ten seconds each at the most, and writes one empty file into the home to
-    see whether that can be done. Called inside a scoring script, what it says of
+    It sends the ingestion endpoint a batch of nothing, writes the blob
+    ``modeldata/scoretrace-doctor`` to the storage account if it is not there yet
+    (ten seconds each at the most), and makes and removes an empty file in the
+    home. Called inside a scoring script, what it says of
     `print` is what is there. Never raises for what it finds; secrets are masked.
     """
     rows = explain(settings)
     findings = [Finding("settings", f"{row.name} = {row.shown}  ({row.origin})") for row in rows]
     findings += [Finding("settings", row.error, ok=False) for row in rows if row.error]
+    findings += [
+        Finding("settings", f"{name} is no name of a setting{_meant(name)}", ok=False) for name in unknown_names()
+    ]
     try:
         resolved = resolve(settings)
     except SettingsError as error:
@@ -71,6 +76,11 @@ def doctor(**settings: Any) -> list[Finding]:
         *_storage(resolved),
         *_rows(resolved),
     ]
+
+
+def _meant(name: str) -> str:
+    near = difflib.get_close_matches(name, known_names(), n=1)
+    return f": did you mean {near[0]}?" if near else ""
 
 
 def _print(home: Path | None) -> list[Finding]:
@@ -101,7 +111,7 @@ def _server() -> list[Finding]:
 def _home(settings: Settings) -> list[Finding]:
     home = settings.home
     probe = home / "state" / f".doctor-{os.getpid()}"
-    existed = home.exists()
+    made = [folder for folder in (probe.parent, *probe.parent.parents) if not folder.exists()]
     try:
         probe.parent.mkdir(parents=True, exist_ok=True)
         probe.touch()
@@ -110,17 +120,15 @@ def _home(settings: Settings) -> list[Finding]:
     except OSError as error:
         return [Finding("home", f"{home} cannot be written: {error}", ok=False)]
     finally:
-        if not existed:
-            for folder in (probe.parent, home):
-                with suppress(OSError):
-                    folder.rmdir()
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
     found = [Finding("home", f"{home} can be written, {free // 1024**2:,} MB free", ok=free > _LEAST_FREE)]
-    switch = switches.Watch(home, settings.service).now()
     if settings.disabled:
         found.append(Finding("home", "disabled: nothing is captured", ok=False))
-    if not switch.enable_app_insights:
-        path = switches.path_of(home, settings.service)
-        found.append(Finding("home", f"switched off for {settings.service} in {path}", ok=False))
+    for service in switches.switched_off(home):
+        path = switches.path_of(home, service)
+        found.append(Finding("home", f"recording is switched off for {service}: {path}", ok=False))
     return found
 
 
@@ -162,10 +170,10 @@ def _storage(settings: Settings) -> list[Finding]:
         return [Finding("storage", "none: originals of what is too large stay in the home")]
     try:
         blobs = AzureBlobs(settings.storage, credential=settings.credential)
-        blobs.size("modeldata/scoretrace-doctor")
+        blobs.put("modeldata/scoretrace-doctor", b"written to see whether this can be written")
     except Exception as error:  # noqa: BLE001 - azure-core, requests and credentials raise what they like
         return [Finding("storage", f"does not answer as it should: {said(error)}", ok=False)]
-    return [Finding("storage", f"{blobs.url} answers", ok=True)]
+    return [Finding("storage", f"{blobs.url} can be written", ok=True)]
 
 
 def _rows(settings: Settings) -> list[Finding]:

@@ -9,8 +9,9 @@ Python's spelling, so that `operation_Id` of the tables is `operation_id` here.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from itertools import count
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -254,6 +255,31 @@ def summarize(details: tuple[Thrown, ...]) -> dict[str, str]:
         "innermost_assembly": inner_at.assembly,
         "innermost_method": inner_at.method,
     }
+
+
+def map_texts(item: Item, change: Callable[[str], str]) -> Item:
+    """
+    *item* with *change* made of every text that a script or a caller wrote: to redact, wherever it stands.
+
+    That is messages, names, URLs, the data of dependencies, values of custom
+    dimensions (the text of a print is one of them), and the messages and stacks
+    of an exception's chain. Ids and names of properties stay.
+
+    >>> map_texts(Trace(message="key 123"), lambda text: text.replace("123", "***")).message
+    'key ***'
+    """
+    changes: dict[str, Any] = {name: change(text) for name in _TEXTS if (text := getattr(item, name, ""))}
+    changes["custom_dimensions"] = {name: change(value) for name, value in item.custom_dimensions.items()}
+    if isinstance(item, ExceptionItem):
+        details = tuple(
+            msgspec.structs.replace(thrown, message=change(thrown.message), stack=change(thrown.stack))
+            for thrown in item.details
+        )
+        changes |= {**changes, **summarize(details), "details": details}
+    return msgspec.structs.replace(item, **changes)
+
+
+_TEXTS = ("message", "outer_message", "innermost_message", "name", "operation_name", "url", "target", "data")
 
 
 class Ids:

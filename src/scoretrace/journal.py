@@ -220,7 +220,8 @@ class Journal:
             if not self._busy:
                 self._busy = True
                 try:
-                    self._drain()
+                    if self._buffer:  # else there is nothing that would show whether the disk takes it again
+                        self._drain()
                 finally:
                     self._busy = False
             waiting = bool(self._buffer)

@@ -104,10 +104,9 @@ class Recorder:
 
         with tempfile.TemporaryDirectory(prefix="scoretrace-") as folder:
             root = Path(folder, "telemetry", "test_0")
-            for number, (name, line) in enumerate(self._lines):
+            for name, line in self._lines:
                 place = root / name / "2000-01-01" / "00"
-                if not number or not place.exists():
-                    place.mkdir(parents=True, exist_ok=True)
+                place.mkdir(parents=True, exist_ok=True)
                 with (place / "memory.blob").open("ab") as file:
                     file.write(line)
             root.mkdir(parents=True, exist_ok=True)
@@ -137,6 +136,10 @@ def record() -> Iterator[Recorder]:
     `TelemetryHandler`, is recorded with the settings that it asks for.
     """
     recorder = Recorder()
+    before = telemetry.current()
     with telemetry.made_by(recorder.telemetry):
-        telemetry.configure()
+        if before is None:
+            telemetry.configure()
+        else:  # by the script's own settings, where it was imported before the test
+            telemetry.take_over(before)
         yield recorder

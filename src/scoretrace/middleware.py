@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from scoretrace import telemetry
-from scoretrace.capture import web
+from scoretrace.capture import server_logs, web
 from scoretrace.capture.web import PROBES
 
 __all__ = ["PROBES", "asgi", "wsgi"]
@@ -32,10 +32,11 @@ def wsgi(app: web.WsgiApp, *, probes: Iterable[str] = PROBES, log_response: bool
     UTF-8 is only named by its size and type.
     """
     options = web.Options(frozenset(probes), log_response)
+    server_logs.have_requests()
 
     @functools.wraps(app, updated=())
     def middleware(environ: web.Environment, start_response: Any) -> Iterable[bytes]:
-        outlet = telemetry.recording()
+        outlet = telemetry.wanted()
         if outlet is None:
             return app(environ, start_response)
         return web.answer_wsgi(app, environ, start_response, outlet, options)
@@ -46,10 +47,11 @@ def wsgi(app: web.WsgiApp, *, probes: Iterable[str] = PROBES, log_response: bool
 def asgi(app: web.AsgiApp, *, probes: Iterable[str] = PROBES, log_response: bool = False) -> web.AsgiApp:
     """The same for ASGI (FastAPI, Starlette, Quart, Django); websockets pass through unrecorded."""
     options = web.Options(frozenset(probes), log_response)
+    server_logs.have_requests()
 
     @functools.wraps(app, updated=())
     async def middleware(scope: web.Scope, receive: web.Receive, send: web.Send) -> None:
-        outlet = telemetry.recording()
+        outlet = telemetry.wanted()
         if outlet is None:
             await app(scope, receive, send)
         else:

@@ -21,7 +21,7 @@ import msgspec
 from scoretrace import ticks
 from scoretrace.diagnosis import Finding
 from scoretrace.engine import Result
-from scoretrace.item import ExceptionItem, Item, Request, Trace
+from scoretrace.item import Dependency, ExceptionItem, Item, Request, Trace
 from scoretrace.schema import SEVERITIES
 
 FORMATS = ("table", "json", "ndjson", "csv", "parquet")
@@ -213,7 +213,7 @@ def show_item(console: Any, item: Item) -> None:
     from rich.text import Text
 
     level = getattr(item, "severity_level", None)
-    if isinstance(item, Request) and item.success is False:
+    if isinstance(item, (Request, Dependency)) and item.success is False:
         level = 3
     time = ticks.to_iso(item.timestamp)[:23].replace("T", " ") if item.timestamp is not None else "no time"
     name = SEVERITIES[level] if level is not None else ""
@@ -230,9 +230,10 @@ def _summary(item: Item) -> str:
         return item.message if contents is None else f"{item.message} {contents}"
     if isinstance(item, ExceptionItem):
         return f"{item.outer_type}: {item.outer_message}"
-    if isinstance(item, Request):
+    if isinstance(item, (Request, Dependency)):
         milliseconds = (item.duration or 0) / ticks.MILLISECOND
-        return f"{item.name} {item.result_code} {milliseconds:.1f} ms"
+        target = f" {item.target}" if isinstance(item, Dependency) else ""
+        return f"{item.name}{target} {item.result_code} {milliseconds:.1f} ms"
     return str(getattr(item, "name", "") or getattr(item, "counter", ""))
 
 

@@ -5,12 +5,13 @@ Run a scoring script on this machine as the scoring server would: `init()` once,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import inspect
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -95,6 +96,7 @@ def _load(path: Path) -> ModuleType:
     sys.modules[path.stem] = module  # as the server has it: what the script pickles must find its module
     if importlib.util.find_spec(_SERVER) is not None:
         importlib.import_module(f"{_SERVER}.server")  # answers for azureml.contrib.services, as behind the server
+        sys.modules[f"{_SERVER}.api.aml_request"]._rawHttpRequested = False  # type: ignore[attr-defined] # noqa: SLF001
     folder = str(path.absolute().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -117,46 +119,53 @@ def _run_of(module: ModuleType, script: str | os.PathLike[str]) -> Callable[[str
     run = getattr(module, "run", None)
     if not callable(run):
         raise ScriptError(f"{os.fspath(script)} has no function run(): a scoring script has init() and run(data)")
-    extra: dict[str, Any] = {"request_headers": {}} if "request_headers" in inspect.signature(run).parameters else {}
     arguments = _arguments_of(run)
 
     def call(body: str) -> Any:
-        positional, named = arguments(body)
-        return _whole(run(*positional, **named, **extra))
+        with _context(body) as request:
+            return _whole(run(**arguments(body if request is None else request)))
 
     return call if is_timed(run) else telemetry.request(name="run")(call)
 
 
-Arguments = Callable[[str], tuple[tuple[Any, ...], dict[str, Any]]]
+def _is_raw() -> bool:
+    """Whether the script asked for the whole request, with ``@rawhttp``."""
+    return bool(getattr(sys.modules.get(f"{_SERVER}.api.aml_request"), "_rawHttpRequested", False))
 
 
-def _arguments_of(run: Callable[..., Any]) -> Arguments:
+@contextlib.contextmanager
+def _context(body: str) -> Iterator[Any]:
+    """The Flask request of a POST of *body*, current for Flask's own functions; None where nobody asked for it."""
+    if not _is_raw():
+        yield None
+        return
+    from flask import Flask, request
+    from werkzeug.test import EnvironBuilder
+
+    environ = EnvironBuilder("/score", method="POST", data=body, content_type="application/json").get_environ()
+    with Flask("score").request_context(environ):
+        yield request
+
+
+def _arguments_of(run: Callable[..., Any]) -> Callable[[Any], dict[str, Any]]:
     """How the scoring server makes of a body what *run* is called with."""
-    raw = sys.modules.get(f"{_SERVER}.api.aml_request")
-    if getattr(raw, "_rawHttpRequested", False):
-        from flask import Request
-        from werkzeug.test import EnvironBuilder
-
-        def request(body: str) -> Any:
-            environ = EnvironBuilder("/score", method="POST", data=body, content_type="application/json").get_environ()
-            return (Request(environ),), {}
-
-        return request
+    parameters = dict(inspect.signature(run).parameters)
+    extra: dict[str, Any] = {"request_headers": {}} if parameters.pop("request_headers", None) else {}
     schema = sys.modules.get("inference_schema.schema_util")
-    if schema is not None and schema.is_schema_decorated(run):
-        parameters = [one for one in inspect.signature(run).parameters.values() if one.name != "request_headers"]
+    if schema is None or _is_raw() or not schema.is_schema_decorated(run):
+        first = next(iter(parameters), "data")
+        return lambda body: {first: body, **extra}
 
-        def values(body: str) -> Any:
-            given = json.loads(body)
-            if not isinstance(given, dict):
-                raise ValueError("the line should be a JSON object: run() is decorated with a schema")  # noqa: TRY004
-            missing = [one.name for one in parameters if one.name not in given and one.default is one.empty]
-            if missing:
-                raise ValueError(f"a value is not provided for the {missing[0]!r} parameter of run()")
-            return (), {one.name: given.get(one.name, one.default) for one in parameters}
+    def values(body: str) -> dict[str, Any]:
+        given = json.loads(body)
+        if not isinstance(given, dict):
+            raise ValueError("the line should be a JSON object: run() is decorated with a schema")  # noqa: TRY004
+        missing = [name for name, one in parameters.items() if name not in given and one.default is one.empty]
+        if missing:
+            raise ValueError(f"a value is not provided for the {missing[0]!r} parameter of run()")
+        return {name: given.get(name, one.default) for name, one in parameters.items()} | extra
 
-        return values
-    return lambda body: ((body,), {})
+    return values
 
 
 def _whole(value: Any) -> Any:
@@ -168,6 +177,7 @@ def _whole(value: Any) -> Any:
     if inspect.isgenerator(value):
         return list(value)
     if hasattr(value, "status_code") and hasattr(value, "get_data"):
+        value.direct_passthrough = False  # of a file, which the server would send by itself
         value.get_data()
     return value
 

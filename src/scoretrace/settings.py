@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -199,7 +199,7 @@ def _exporters(value: Any) -> tuple[str, ...]:
 def _processors(value: Any) -> tuple[Processor, ...]:
     if isinstance(value, str):
         value = _names(value)
-    elif callable(value):
+    elif callable(value) or not isinstance(value, Iterable):
         value = (value,)
     found = tuple(_function(name) if isinstance(name, str) else name for name in value)
     if not all(callable(processor) and isinstance(processor, Hashable) for processor in found):
@@ -214,8 +214,8 @@ def _function(name: str) -> Any:
         raise ValueError(f"must be functions, or named as module:function, which {name!r} is not")
     try:
         return getattr(import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"cannot be found: {error}") from error
+    except Exception as error:  # whatever the module does when it is imported
+        raise ValueError(f"cannot be loaded: {name}: {type(error).__name__}: {error}") from error
 
 
 def _sampling(value: Any) -> tuple[tuple[str, int], ...]:
@@ -223,10 +223,10 @@ def _sampling(value: Any) -> tuple[tuple[str, int], ...]:
     if isinstance(value, str) and "=" in value:
         value = {name: number for name, _, number in (part.partition("=") for part in value.split(","))}
     by_type = value if isinstance(value, Mapping) else dict.fromkeys(SAMPLED, value)
-    counts = {str(name).strip(): _stands_for(percentage) for name, percentage in by_type.items()}
-    unknown = counts.keys() - set(SAMPLED)
+    unknown = {str(name).strip() for name in by_type} - set(SAMPLED)
     if unknown:
         raise ValueError(f"can name {', '.join(SAMPLED)}, and not {min(unknown)!r}")
+    counts = {str(name).strip(): _stands_for(percentage) for name, percentage in by_type.items()}
     return tuple(sorted((name, count) for name, count in counts.items() if count > 1))
 
 
@@ -236,7 +236,9 @@ def _stands_for(percentage: Any) -> int:
     except (TypeError, ValueError):
         number = 0.0
     if not 100 / _MOST_SAMPLED <= number <= 100:
-        raise ValueError("must be a percentage of at most 100, or one for each of some types: trace=10,request=50")
+        raise ValueError(
+            "must be a percentage above 0 and at most 100, or one for each of some types: trace=10,request=50"
+        )
     count = round(100 / number)
     # itemCount has to be whole, or its sum would not be the number of items.
     if abs(100 / number - count) > 0.01 * count:
@@ -398,12 +400,26 @@ def resolve(given: Mapping[str, Any] | None = None, environment: Mapping[str, st
     values: dict[str, Any] = {}
     for setting in SETTINGS:
         values[setting.name] = _read(setting, *_find(setting, given, environment))
-    if not values["instance"]:
-        values["instance"] = os.uname().nodename if hasattr(os, "uname") else environment.get("COMPUTERNAME", "")
+    values["instance"] = values["instance"] or _host_name(environment)
     text = values["connection_string"]
     values["ingestion"] = ingestion(text) if text else None
     _agree(values)
     return Settings(**values)
+
+
+def known_names() -> list[str]:
+    """All names of the environment that a setting is read from."""
+    return [name for setting in SETTINGS for name in setting.environment]
+
+
+def unknown_names(environment: Mapping[str, str] | None = None) -> list[str]:
+    """Names of the environment that begin as ours do, and that nothing reads."""
+    environment = os.environ if environment is None else environment
+    return sorted(name for name in environment if name.startswith("SCORETRACE_") and name not in known_names())
+
+
+def _host_name(environment: Mapping[str, str]) -> str:
+    return os.uname().nodename if hasattr(os, "uname") else environment.get("COMPUTERNAME", "")
 
 
 class Explained(NamedTuple):
@@ -423,8 +439,9 @@ def explain(given: Mapping[str, Any] | None = None, environment: Mapping[str, st
         value, origin = _find(setting, given or {}, environment)
         try:
             read = _read(setting, value, origin)
-            # As it was written, where that is one word: 100 percent rather than what is made of it.
-            shown, error = _shown(setting, value if isinstance(value, (int, float)) else read), ""
+            # As it was written, but for a path: 100 percent rather than what is made of it.
+            is_plain = isinstance(value, (int, float, str, Mapping)) and not isinstance(read, Path)
+            shown, error = _shown(setting, value if is_plain else read), ""
         except SettingsError as wrong:
             shown, error = "***" if setting.secret else repr(value)[:80], str(wrong)
         found.append(Explained(setting.name, shown, origin or "default", error))
@@ -433,8 +450,8 @@ def explain(given: Mapping[str, Any] | None = None, environment: Mapping[str, st
 
 def _shown(setting: Setting, value: Any) -> str:
     if value in ("", ()):
-        return "none"
-    if setting.read is _level:
+        return _host_name(os.environ) if setting.name == "instance" else "none"
+    if setting.read is _level and isinstance(value, int):
         return str(logging.getLevelName(value))
     if setting.secret:
         return "***"

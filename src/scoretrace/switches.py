@@ -23,15 +23,25 @@ _log = logging.getLogger("scoretrace")
 
 
 class Switches(msgspec.Struct, frozen=True):
-    """What is on; both where nobody said anything."""
+    """What is on; all of it where nobody said anything."""
 
     enable_app_insights: bool = True
-    collect_model_data: bool = True
 
 
 def path_of(home: Path, service: str) -> Path:
     """The file with the switches of *service*."""
     return home / "state" / "switches" / f"{path_part(service)}.json"
+
+
+def switched_off(home: Path) -> list[str]:
+    """The services of *home* for which recording is switched off."""
+    return [path.stem for path in sorted((home / "state" / "switches").glob("[!.]*.json")) if _is_off(path)]
+
+
+def _is_off(path: Path) -> bool:
+    with suppress(OSError, msgspec.MsgspecError):
+        return not msgspec.json.decode(path.read_bytes(), type=Switches).enable_app_insights
+    return False
 
 
 class Watch:
@@ -55,13 +65,20 @@ class Watch:
         try:
             status = self.path.stat()
         except FileNotFoundError:
-            self._stamp, self._found = None, Switches()
+            self._stamp = None
+            self._turn(Switches())
             return
         stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
         if stamp == self._stamp:
             return
+        data = self.path.read_bytes()
         self._stamp = stamp
         try:
-            self._found = msgspec.json.decode(self.path.read_bytes(), type=Switches)
+            self._turn(msgspec.json.decode(data, type=Switches))
         except msgspec.MsgspecError as error:
             _log.warning("%s is not understood, everything stays as it is: %s", self.path, error)
+
+    def _turn(self, found: Switches) -> None:
+        before, self._found = self._found, found
+        if before.enable_app_insights != found.enable_app_insights:
+            _log.warning("recording is switched %s: %s", "on" if found.enable_app_insights else "off", self.path)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import msgspec
 
 from scoretrace import forks, notes, ticks
-from scoretrace.capture import prints, records, requests, uncaught
+from scoretrace.capture import prints, records, requests, server_logs, uncaught
 from scoretrace.capture.handler import Aside, RecordHandler
 from scoretrace.capture.operation import current as current_operation
 from scoretrace.capture.outlet import Lane
@@ -83,6 +83,7 @@ class Telemetry:
         self._requests_are_plain = not (settings.processors or "request" in self._sampling)
         self._ids = Ids()
         self._undo: list[Callable[[], None]] = []
+        self._rests = False
         self._is_instrumented = False
         self._open = True
         self.configured = False
@@ -146,21 +147,32 @@ class Telemetry:
         try:
             if type(item) is Request and self._requests_are_plain and self._request(item):
                 return
-            wanted = self._chosen(self._in_context(item))
+            whole = self._in_context(item)
+            wanted = self._chosen(whole)
             if wanted is None:
                 return
             try:
-                guarded = guard(wanted, self._divert)
-            except (OSError, ValueError) as error:
-                guarded = wanted
-                self._count("not_diverted", f"an item too large for Application Insights is kept as it is: {error}")
-            self.journal.writer(BY_KIND[item.kind].folder).append(continuous_export.encode(guarded), time.time())
+                self._write(wanted)
+            except Exception as error:
+                if not self.settings.processors:
+                    raise
+                # What a processor made of it cannot be written; the item goes on as it was.
+                self._count("processor_errors", f"a processor made an item that cannot be written: {as_text(error)}")
+                self._write(whole)
         except Exception as error:  # noqa: BLE001 - the one place where everything behind capture ends
             self.failed(error)
 
+    def _write(self, item: Item) -> None:
+        try:
+            guarded = guard(item, self._divert)
+        except (OSError, ValueError) as error:
+            guarded = item
+            self._count("not_diverted", f"an item too large for Application Insights is kept as it is: {error}")
+        self.journal.writer(BY_KIND[item.kind].folder).append(continuous_export.encode(guarded), time.time())
+
     def is_on(self) -> bool:
         """Whether anything is recorded now: the service's switch in the home folder says so. Never raises."""
-        if self.settings.disabled:
+        if self.settings.disabled or self._rests:
             return False
         return self._switches is None or self._switches.now().enable_app_insights
 
@@ -192,7 +204,12 @@ class Telemetry:
 
     def _with(self, processor: Processor, item: Item) -> Item | None:
         try:
-            changed = processor(item)
+            # Its dictionaries are the processor's own: one that fails half way has changed nothing.
+            own = {
+                "custom_dimensions": dict(item.custom_dimensions),
+                "custom_measurements": dict(item.custom_measurements),
+            }
+            changed = processor(msgspec.structs.replace(item, **own))
             if changed is None or isinstance(changed, Item):
                 return changed
             reason = f"it returned {type(changed).__name__}, which is no item"
@@ -321,6 +338,12 @@ class Telemetry:
         self._undo.append(records.tap(handler))
         self._undo.append(uncaught.install(lambda error: self.exception(error, severity_level=4)))
 
+    def rest(self, *, rests: bool) -> None:
+        """Record nothing for a while, or go on."""
+        self._rests = rests
+        for handler in list(self.handlers):
+            handler.arm()  # else its fast lane would look again in the next second only
+
     def instrument(self) -> None:
         """Record outgoing calls, where the settings say so. Calling it again does nothing."""
         names = self.settings.instrument
@@ -397,6 +420,8 @@ class Telemetry:
     ) -> None:
         """Leave word of them in the home, for `scoretrace doctor`, and for when this process is killed."""
         lost, given_up, _ = self._noted = troubles
+        if not self.journal.name:  # it is in memory
+            return
         tap = f"tapped by scoretrace, with {prints.holder()} behind it" if prints.is_tapped() else ""
         note = notes.Note(os.getpid(), self.settings.service, tap, 0.0, has_ended, dict(self._counts), lost, given_up)
         with contextlib.suppress(OSError, ValueError):  # a disk that is full
@@ -488,6 +513,10 @@ def made_by(make: Callable[[Settings], Telemetry]) -> Iterator[None]:
     """
     global _make  # noqa: PLW0603 - whoever configures does not know of it
     real, known, before = _make, dict(_known), _current
+    root = logging.getLogger()
+    handlers = [handler for handler in root.handlers if isinstance(handler, TelemetryHandler)]
+    for other in known.values():
+        other.rest(rests=True)
     _known.clear()
     _make = make
     try:
@@ -497,6 +526,10 @@ def made_by(make: Callable[[Settings], Telemetry]) -> Iterator[None]:
         for made in list(_known.values()):
             made.shutdown()
         _known.update(known)
+        for other in known.values():
+            other.rest(rests=False)
+        for handler in handlers:
+            root.addHandler(handler)
         if before is not None:
             telemetry_for(before.settings)
 
@@ -539,6 +572,7 @@ def _install_in_server(settings: Settings) -> None:
         found = recording()
         return (found, options) if found is not None and found.settings.capture_requests else None
 
+    server_logs.have_requests()
     scoring_server.install(served)
     scoring_server.when_ready(_ready)
     if settings.ingestion is not None and scoring_server.sends_itself():
@@ -570,6 +604,11 @@ def recording() -> Telemetry | None:
     return _current if _current is not None and _current.is_on() else None
 
 
+def wanted() -> Telemetry | None:
+    """The same for somebody who wants it recorded: that nothing is configured is said once."""
+    return _wanted() and recording()
+
+
 def current() -> Telemetry | None:
     """The telemetry that was configured last, or None."""
     return _current
@@ -590,15 +629,15 @@ class TelemetryHandler(RecordHandler):
         SettingsError: a setting cannot work.
     """
 
-    def __init__(self, **settings: Any) -> None:
-        resolved = resolve(settings)
+    def __init__(self, resolved: Settings | None = None, /, **settings: Any) -> None:
+        resolved = resolved or resolve(settings)
         self.telemetry = telemetry_for(resolved)
-        aside = None
+        aside = [Aside(server_logs.LOGGERS, server_logs.takes, server_logs.is_idle)]
         if in_scoring_server():
             from scoretrace.capture import scoring_server
 
-            aside = Aside(scoring_server.LOGGERS, scoring_server.takes, scoring_server.is_idle)
-        super().__init__(self.telemetry, level=resolved.level, exclude=resolved.exclude, aside=aside)
+            aside.append(Aside(scoring_server.LOGGERS, scoring_server.takes, scoring_server.is_idle))
+        super().__init__(self.telemetry, level=resolved.level, exclude=resolved.exclude, aside=tuple(aside))
         self.telemetry.handlers.add(self)
         if resolved.disabled:
             self.addFilter(lambda _record: False)
@@ -653,14 +692,24 @@ def configure(
         for other in list(_known.values()):
             if other.configured and other.settings != settings:
                 other.shutdown()
-        telemetry = telemetry_for(settings)
-        if not telemetry.configured:
-            root = logging.getLogger()
-            for handler in list(root.handlers):  # from a logging.json: a row is to be one row
-                if isinstance(handler, TelemetryHandler) and handler.telemetry is not telemetry:
-                    root.removeHandler(handler)
-            telemetry.install(TelemetryHandler(**given))
-        return telemetry
+        return _configured(settings)
+
+
+def _configured(settings: Settings) -> Telemetry:
+    telemetry = telemetry_for(settings)
+    if not telemetry.configured:
+        root = logging.getLogger()
+        for handler in list(root.handlers):  # from a logging.json: a row is to be one row
+            if isinstance(handler, TelemetryHandler) and handler.telemetry is not telemetry:
+                root.removeHandler(handler)
+        telemetry.install(TelemetryHandler(settings))
+    return telemetry
+
+
+def take_over(before: Telemetry) -> Telemetry:
+    """Configure with the settings of *before*."""
+    with _lock:
+        return _configured(before.settings)
 
 
 def log(obj: Any = None, /, **fields: Any) -> None:

@@ -70,9 +70,9 @@ class Aside(NamedTuple):
     its call site and do nothing, so they need not be shown.
     """
 
-    loggers: tuple[str, ...] = ()
-    takes: Callable[[logging.LogRecord], bool] = bool
-    is_idle: Callable[[logging.LogRecord], bool] = bool
+    loggers: tuple[str, ...]
+    takes: Callable[[logging.LogRecord], bool]
+    is_idle: Callable[[logging.LogRecord], bool]
 
 
 class RecordHandler(logging.Handler):
@@ -83,11 +83,11 @@ class RecordHandler(logging.Handler):
     and so are those that somebody else takes (*aside*).
     """
 
-    def __init__(self, outlet: Outlet, *, level: int, exclude: tuple[str, ...], aside: Aside | None = None) -> None:
+    def __init__(self, outlet: Outlet, *, level: int, exclude: tuple[str, ...], aside: tuple[Aside, ...] = ()) -> None:
         super().__init__(level)
         self.outlet = outlet
         self.exclude = exclude
-        self.aside = aside or Aside()
+        self.aside = aside
         self._sites: dict[int, Site] = {}
         self._all_sites: dict[int, dict[tuple[Any, ...], Site]] = {}
         self._site_count = 0
@@ -278,8 +278,9 @@ class RecordHandler(logging.Handler):
         """The pieces for the call site of *record*; None where its records take the slow lane."""
         if _is_below(record.name, self.exclude):
             return _LEFT_ALONE
-        if _is_below(record.name, self.aside.loggers):
-            return _LEFT_ALONE if self.aside.is_idle(record) else None
+        asides = [aside for aside in self.aside if _is_below(record.name, aside.loggers)]
+        if asides:
+            return _LEFT_ALONE if any(aside.is_idle(record) for aside in asides) else None
         where = _where(record)
         if sum(map(len, where.values())) > _SITE_TEXT:
             return None
@@ -293,7 +294,7 @@ class RecordHandler(logging.Handler):
     def _is_left_alone(self, record: logging.LogRecord) -> bool:
         if _is_below(record.name, self.exclude):
             return True
-        return _is_below(record.name, self.aside.loggers) and self.aside.takes(record)
+        return any(_is_below(record.name, aside.loggers) and aside.takes(record) for aside in self.aside)
 
 
 def _is_below(name: Any, loggers: tuple[str, ...]) -> bool:

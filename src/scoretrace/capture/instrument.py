@@ -11,29 +11,48 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterable
-from importlib.metadata import entry_points
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from typing import Any
 
-from scoretrace.capture.operation import NONE, Operation, connect
+from scoretrace.capture.operation import NONE, OPERATION, Operation, connect
 from scoretrace.capture.outlet import Outlet
 from scoretrace.capture.spans import span_items
-from scoretrace.capture.values import as_text
+from scoretrace.capture.thrown import mark_recorded
+from scoretrace.capture.values import as_text, printed
 from scoretrace.errors import MissingExtraError, SettingsError
+from scoretrace.item import ExceptionItem, Item
+
+
+def fitting(name: str) -> str:
+    """
+    What to install to instrument *name*: the version that goes with the SDK that is here, if there is one.
+
+    A newer one would replace the SDK, which the scoring server pins. Version
+    0.N of the instrumentations belongs to version 1.(N - 21) of the SDK.
+    """
+    package = f"opentelemetry-instrumentation-{name}"
+    try:
+        minor = int(version("opentelemetry-sdk").split(".")[1])
+    except (PackageNotFoundError, ValueError, IndexError):
+        return package
+    return f"'{package}==0.{minor + 21}b0'"
+
 
 try:
     from opentelemetry import context, trace
     from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
     from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 except ImportError as error:
-    raise MissingExtraError(
-        "the setting instrument", "instrument", package="opentelemetry-instrumentation-requests"
-    ) from error
+    raise MissingExtraError("the setting instrument", package=fitting("requests")) from error
 
 GROUP = "opentelemetry_instrumentor"
 # Log records are captured anyway, and metrics of the system are no calls.
 _LEFT_OUT = frozenset({"logging", "system_metrics"})
 _SERVERS = frozenset({"flask", "wsgi"})  # in the scoring server, whose calls are requests already
+
+_SERVED = frozenset({trace.SpanKind.SERVER, trace.SpanKind.CONSUMER})
 
 _log = logging.getLogger("scoretrace")
 
@@ -41,17 +60,37 @@ _log = logging.getLogger("scoretrace")
 class _Processor(SpanProcessor):
     """Sends each span that ended to what is current then."""
 
-    outlet: Callable[[], Outlet | None] = staticmethod(lambda: None)
+    def __init__(self) -> None:
+        self.outlet: Callable[[], Outlet | None] = lambda: None
+        self._inner: set[int] = set()  # spans of servers inside a request that we have already
+
+    def on_start(self, span: Any, parent_context: Any = None) -> None:  # noqa: ARG002 - OpenTelemetry's
+        if span.kind in _SERVED and OPERATION.get().is_served:
+            self._inner.add(span.context.span_id)
 
     def on_end(self, span: ReadableSpan) -> None:
+        is_inner = span.context.span_id in self._inner
+        self._inner.discard(span.context.span_id)
         outlet = self.outlet()
         if outlet is None or not span.context.trace_flags.sampled:
             return
         try:
-            for item in span_items(span):
-                outlet.send(item)
+            items = span_items(span, is_inner=is_inner)
+            # A span ends while its exception passes by, which may be a row by now, or become one further out.
+            error = sys.exc_info()[1]
+            for item in items:
+                if error is None or not _says(item, error) or mark_recorded(error, item.operation_id):
+                    outlet.send(item)
         except Exception as ours:  # noqa: BLE001 - telemetry must not break the call
             outlet.failed(ours)
+
+
+def _says(item: Item, error: BaseException) -> bool:
+    """Whether *item*, of an event of a span, is about *error*."""
+    if not isinstance(item, ExceptionItem):
+        return False
+    thrown = item.details[0]
+    return thrown.type_name.rpartition(".")[2] == type(error).__name__ and thrown.message == printed(error)
 
 
 class _Bridge:
@@ -77,13 +116,14 @@ class _Bridge:
         if span is trace.INVALID_SPAN:
             return NONE
         last, operation = self._last
-        if last is span:
+        name = as_text(getattr(span, "name", ""))
+        if last is span and operation.name == name:
             return operation
         ids = span.get_span_context()
         kind = getattr(span, "kind", None)
         operation = Operation(
             f"{ids.trace_id:032x}",
-            as_text(getattr(span, "name", "")),
+            name,
             f"{ids.span_id:016x}",
             is_served=kind is trace.SpanKind.SERVER,
         )
@@ -94,6 +134,7 @@ class _Bridge:
 _processor = _Processor()
 _bridge = _Bridge()
 _joined: list[Any] = []  # tracer providers that have our processor
+_installs: list[tuple[Callable[[], Outlet | None], list[Any]]] = []  # who records, and what they began
 
 
 def check(names: Iterable[str]) -> None:
@@ -106,9 +147,7 @@ def check(names: Iterable[str]) -> None:
     missing = set(names) - {"auto"} - {entry.name for entry in entry_points(group=GROUP)}
     if missing:
         name = min(missing)
-        raise SettingsError(
-            f"instrument names {name!r}, which is not installed: pip install opentelemetry-instrumentation-{name}"
-        )
+        raise SettingsError(f"instrument names {name!r}, which is not installed: pip install {fitting(name)}")
 
 
 def install(names: Iterable[str], outlet: Callable[[], Outlet | None], *, in_server: bool) -> Callable[[], None]:
@@ -125,12 +164,19 @@ def install(names: Iterable[str], outlet: Callable[[], Outlet | None], *, in_ser
     if provider not in _joined:
         _joined.append(provider)
         provider.add_span_processor(_processor)
-    _processor.outlet = outlet
-    connect(_bridge)
     found = _instrumentors(set(names), in_server=in_server)
     begun = [one for name, one in found.items() if _begin(one, provider, is_named=name in names)]
+    installed = (outlet, begun)
+    _installs.append(installed)
+    _processor.outlet = outlet
+    connect(_bridge)
 
     def undo() -> None:
+        _installs.remove(installed)
+        if _installs:  # another telemetry goes on with what this one began
+            _processor.outlet = _installs[-1][0]
+            _installs[-1][1].extend(begun)
+            return
         connect(None)
         _processor.outlet = lambda: None
         for instrumentor in begun:
@@ -148,8 +194,10 @@ def _instrumentors(names: set[str], *, in_server: bool) -> dict[str, BaseInstrum
         if wanted and entry.name not in found:
             try:
                 found[entry.name] = entry.load()()
-            except ImportError:  # the instrumentation is installed, and what it would instrument is not
-                continue
+            except Exception as error:  # noqa: BLE001 - somebody else's library must not keep a script from starting
+                # An ImportError is expected: the instrumentation is installed, and what it would instrument is not.
+                if entry.name in names or not isinstance(error, ImportError):
+                    _log.warning("%s cannot be instrumented: %s: %s", entry.name, type(error).__name__, as_text(error))
     return found
 
 

@@ -121,6 +121,8 @@ def leave(entered: Entered, before: Operation) -> None:
         OPERATION.reset(entered.token)
     except ValueError:
         OPERATION.set(before)
+        if entered.bridge is not None:
+            entered.bridge.attach(before)
         return
     if entered.bridge is not None:
         entered.bridge.detach(entered.theirs)

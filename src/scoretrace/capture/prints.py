@@ -168,11 +168,14 @@ class _Print:
         ):
             real(*values, sep=sep, end=end, file=file, flush=flush)
             return
+        between = " " if sep is None else sep
+        texts: list[str] = []
         try:
-            text = (" " if sep is None else sep).join([str(value) for value in values])
-        except Exception:  # noqa: BLE001 - the real print raises it, as it would without us
-            real(*values, sep=sep, end=end, file=file, flush=flush)
-            return
+            _into(texts, values)
+        except BaseException:  # what the real print does then: it has printed what came before
+            real(*texts, sep=between, end=between if texts else "", file=file)
+            raise
+        text = between.join(texts)
         printing = _state.printing  # a signal handler may print while a print is under way
         _state.printing = True  # so that the stream's own tap lets it through
         try:
@@ -181,6 +184,12 @@ class _Print:
             _state.printing = printing
             _emit(name)  # what was written before it without a newline
             _hand_over(name, text if end in ("\n", "", None) else f"{text}{end}".removesuffix("\n"))
+
+
+def _into(texts: list[str], values: tuple[Any, ...]) -> None:
+    """Make texts of *values*: the one place here where code of the script runs."""
+    for value in values:
+        texts.append(str(value))  # noqa: PERF401 - those before one that fails are wanted too
 
 
 def _tap_print() -> Callable[[], None]:

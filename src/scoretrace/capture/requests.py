@@ -6,7 +6,7 @@ import functools
 import os
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from scoretrace import ticks
@@ -232,20 +232,26 @@ def timed(run: Run, outlet: Callable[[], Outlet | None], name: str | None = None
 def _steps(pieces: Generator[Any, Any, Any], context: RequestContext) -> Generator[Any, Any, Any]:
     """The pieces of a streaming answer; the operation is current while one is made, and not while it is consumed."""
     error: BaseException | None = None
+    step: Callable[[Any], Any] = pieces.send
     sent: Any = None
     context.begin()
     try:
         while True:
             context.resume()
             try:
-                piece = pieces.send(sent)
+                piece = step(sent)
             except StopIteration as end:
                 return end.value
             finally:
                 context.pause()
-            sent = yield piece
-    except GeneratorExit:  # whoever consumed it has enough, which is no failure
-        pieces.close()
+            try:
+                step, sent = pieces.send, (yield piece)
+            except GeneratorExit:  # whoever consumed it has enough, which is no failure
+                pieces.close()
+                raise
+            except BaseException as thrown:  # noqa: BLE001 - it is for the script's generator
+                step, sent = pieces.throw, thrown
+    except GeneratorExit:
         raise
     except BaseException as raised:
         error = raised
@@ -254,22 +260,29 @@ def _steps(pieces: Generator[Any, Any, Any], context: RequestContext) -> Generat
         context.end(error)
 
 
-async def _async_steps(pieces: AsyncGenerator[Any, Any], context: RequestContext) -> AsyncIterator[Any]:
+async def _async_steps(pieces: AsyncGenerator[Any, Any], context: RequestContext) -> AsyncGenerator[Any, Any]:
     """The same for an asynchronous one."""
     error: BaseException | None = None
+    step: Callable[[Any], Any] = pieces.asend
+    sent: Any = None
     context.begin()
     try:
         while True:
             context.resume()
             try:
-                piece = await pieces.__anext__()
+                piece = await step(sent)
             except StopAsyncIteration:
                 return
             finally:
                 context.pause()
-            yield piece
+            try:
+                step, sent = pieces.asend, (yield piece)
+            except GeneratorExit:
+                await pieces.aclose()
+                raise
+            except BaseException as thrown:  # noqa: BLE001 - see above
+                step, sent = pieces.athrow, thrown
     except GeneratorExit:
-        await pieces.aclose()
         raise
     except BaseException as raised:
         error = raised

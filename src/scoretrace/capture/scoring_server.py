@@ -24,14 +24,29 @@ from scoretrace.capture import prints, web
 from scoretrace.capture.operation import current as current_operation
 from scoretrace.capture.outlet import Outlet
 from scoretrace.capture.thrown import send_once
+from scoretrace.connections import KEY
 
 PACKAGE = "azureml_inference_server_http"
 PROBES = frozenset({"/"})
-LOGGERS = ("azmlinfsrv", "gunicorn.access")
+LOGGERS = ("azmlinfsrv",)
 
 _SCRIPT = f"{PACKAGE}.server.user_script"
 _REQUEST_LINES = "routes"  # the module that logs what a request row and its exception say
-_BELOW = frozenset({__name__, "scoretrace.capture.requests"})  # what calls the script is below all of it
+# Functions of ours that call the script: what is above them in a stack is the script's own.
+_BELOW = frozenset(
+    {
+        ("prints", "_into"),
+        ("requests", "wrapper"),
+        ("requests", "_steps"),
+        ("requests", "_async_steps"),
+        ("web", "answer_wsgi"),
+        ("web", "__next__"),
+        ("web", "close"),
+        ("scoring_server", "wrapper"),
+        ("scoring_server", "_invoke_run"),
+    }
+)
+_OURS = "scoretrace."
 _PATCHED = "__scoretrace_patched__"
 
 Current = Callable[[], tuple[Outlet, web.Options] | None]
@@ -42,8 +57,9 @@ _ready: Callable[[], object] = lambda: None  # noqa: E731
 
 def sends_itself() -> bool:
     """Whether the environment switches the server's own Application Insights on."""
-    enabled = os.environ.get("AML_APP_INSIGHTS_ENABLED", "").strip().lower() in {"true", "1"}
-    return enabled and bool(os.environ.get("AML_APP_INSIGHTS_KEY", "").strip())
+    # As its launcher reads them; it switches itself off where the key is no GUID.
+    enabled = os.environ.get("AML_APP_INSIGHTS_ENABLED") == "true"
+    return enabled and KEY.fullmatch(os.environ.get("AML_APP_INSIGHTS_KEY", "")) is not None
 
 
 def shared(service: str, workspace: str, instance: str) -> dict[str, str]:
@@ -66,7 +82,7 @@ def takes(record: logging.LogRecord) -> bool:
 
 def is_idle(record: logging.LogRecord) -> bool:
     """Whether *record* says what the request's row says, as all of its line do."""
-    return record.name == "gunicorn.access" or (record.module == _REQUEST_LINES and PACKAGE in record.pathname)
+    return record.module == _REQUEST_LINES and PACKAGE in record.pathname
 
 
 def when_ready(then: Callable[[], object]) -> None:
@@ -157,9 +173,9 @@ def _caller_of_ours(frame: FrameType | None) -> FrameType | None:
     caller = None
     while frame is not None:
         module = str(frame.f_globals.get("__name__"))
-        if module in _BELOW:
-            break
-        if module.startswith("scoretrace."):
+        if module.startswith(_OURS):
+            if (module.rpartition(".")[2], frame.f_code.co_name) in _BELOW:
+                break
             caller = frame.f_back
         frame = frame.f_back
     return caller

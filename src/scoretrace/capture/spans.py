@@ -65,9 +65,11 @@ def log_item(data: Any) -> Item:
     return Trace(message=message, severity_level=severity, **common)
 
 
-def span_items(span: Any) -> list[Item]:
+def span_items(span: Any, *, is_inner: bool = False) -> list[Item]:
     """
     The items of a finished span: the span, and each of its events.
+
+    With *is_inner* it is part of a request that is a row already, whatever its kind.
 
     Server and consumer spans are requests, all others dependencies; an event is
     a trace, or an exception. Links are in the custom dimension ``_MS.links``,
@@ -103,8 +105,8 @@ def span_items(span: Any) -> list[Item]:
         "duration": max((span.end_time or 0) - (span.start_time or 0), 0) // 100,
     }
     kind = span.kind.name
-    make = _request if kind in {"SERVER", "CONSUMER"} else _dependency
-    whole = make(kind, as_text(span.name), attributes, common, ok=status != "ERROR")
+    make = _request if kind in {"SERVER", "CONSUMER"} and not is_inner else _dependency
+    whole = make("INTERNAL" if is_inner else kind, as_text(span.name), attributes, common, ok=status != "ERROR")
     inside = {**shared, "operation_name": whole.operation_name, "operation_parent_id": common["id"]}
     return [whole, *(_event(event, inside) for event in span.events or ())]
 

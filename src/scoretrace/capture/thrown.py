@@ -24,13 +24,19 @@ def is_recorded(error: BaseException) -> bool:
     return hasattr(error, _RECORDED)
 
 
-def send_once(outlet: Outlet, error: BaseException, operation_id: str, *, severity_level: int = 3) -> None:
-    """Send *error*, unless it is a row of that operation already: it may pass by more than one place on its way."""
+def mark_recorded(error: BaseException, operation_id: str) -> bool:
+    """Note that *error* is a row of that operation now; says whether it was none before."""
     if getattr(error, _RECORDED, None) == operation_id:
-        return
-    outlet.send(exception_item(error, severity_level=severity_level))
+        return False
     with suppress(AttributeError):  # one with slots
         setattr(error, _RECORDED, operation_id)
+    return True
+
+
+def send_once(outlet: Outlet, error: BaseException, operation_id: str, *, severity_level: int = 3) -> None:
+    """Send *error*, unless it is a row of that operation already: it may pass by more than one place on its way."""
+    if mark_recorded(error, operation_id):
+        outlet.send(exception_item(error, severity_level=severity_level))
 
 
 def chain(error: BaseException) -> tuple[Thrown, ...]:

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from scoretrace.capture.operation import current
 from scoretrace.capture.outlet import Outlet
 from scoretrace.capture.requests import RequestContext
 
@@ -22,7 +23,6 @@ REQUEST_ID, CLIENT_REQUEST_ID = "Request Id", "Client Request Id"
 PROBES = frozenset({"/health", "/healthz", "/livez", "/readyz", "/live", "/ready", "/liveness", "/readiness", "/ping"})
 
 _LENGTHS = frozenset(map(len, ("content-length", "content-type", "content-encoding", "x-request-id")))
-_BEGUN = "scoretrace.request"  # in the environment of a call that is a request already
 _RESPONSE_BYTES = 16 * 1024**2  # of an answer; a stream that is longer must not fill the memory
 _SAFE = "/:@!$&'()*+,;=~-._%"  # what a URL's path may have as it is
 
@@ -49,6 +49,7 @@ class _Call:
         self, outlet: Outlet, method: str, path: str, url: str, headers: tuple[str, str, str], options: Options
     ) -> None:
         traceparent, request_id, client_request_id = headers
+        self._outlet = outlet
         self.context = RequestContext(
             outlet,
             f"{method} {path}",
@@ -64,12 +65,12 @@ class _Call:
         self._size = 0
         self._length: int | None = None
         self._type = ""
-        self._is_encoded = False
-        self.is_over = False
+        self._is_encoded = self._is_unseen = False
 
     def answered(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
-        """Take the status, and what the headers say of the rest."""
+        """Take the status, and what the headers say of the rest; an application may change its mind."""
         self.context.result_code = str(status)
+        self._length, self._type, self._is_encoded = None, "", False
         for name, value in headers:
             if len(name) not in _LENGTHS:
                 continue
@@ -84,16 +85,23 @@ class _Call:
                 self.context.share({REQUEST_ID: value})
 
     def passing(self, piece: bytes) -> None:
-        """Take a piece of the answer before it goes out; where it is the last one, the request ends."""
-        self._size += len(piece)
-        if self._keeps and self._size <= _RESPONSE_BYTES:
-            self._pieces.append(bytes(piece))
-        if self._length is not None and self._size >= self._length:
-            self.end()
+        """Take a piece of the answer before it goes out; where it is the last one, the request ends. Never raises."""
+        try:
+            self._size += len(piece)
+            if self._keeps and self._size <= _RESPONSE_BYTES:
+                self._pieces.append(bytes(piece))
+            if self._length is not None and self._size >= self._length:
+                self.end()
+        except Exception as ours:  # noqa: BLE001 - a piece that is none is the server's to refuse
+            self._outlet.failed(ours)
+
+    def unseen(self) -> None:
+        """The server sends a file by itself: it does not pass here, and what is known of the request is known now."""
+        self._is_unseen = True
+        self.end()
 
     def end(self, error: BaseException | None = None) -> None:
         """End the request, and keep the answer where that is wanted."""
-        self.is_over = True
         if self._keeps:
             self._keeps = False
             self.context.custom_dimensions[RESPONSE_VALUE] = self._response()
@@ -101,6 +109,8 @@ class _Call:
         self.context.end(error)
 
     def _response(self) -> str:
+        if self._is_unseen:
+            return f"<a file of {self._type or 'unknown type'}>"
         if self._size <= _RESPONSE_BYTES and not self._is_encoded:
             try:
                 return b"".join(self._pieces).decode()
@@ -117,8 +127,8 @@ def answer_wsgi(
     try:
         path = _text(environ.get("SCRIPT_NAME", "")) + _text(environ.get("PATH_INFO", ""))
         method = environ.get("REQUEST_METHOD", "GET")
-        if not (_BEGUN in environ or _is_probe(method, path, options)):
-            environ[_BEGUN] = True
+        is_probe = _is_probe(method, path, options) or _is_probe(method, _text(environ.get("PATH_INFO", "")), options)
+        if not (current().is_served or is_probe):
             headers = (
                 _text(environ.get("HTTP_TRACEPARENT", "")),
                 _text(environ.get("HTTP_X_REQUEST_ID", "")),
@@ -137,7 +147,13 @@ def answer_wsgi(
             begun.answered(int(status[:3]), headers)
         except Exception as ours:  # noqa: BLE001 - see above
             outlet.failed(ours)
-        return start_response(status, headers, *more)
+        write = start_response(status, headers, *more)
+
+        def passed(piece: bytes) -> Any:
+            begun.passing(piece)
+            return write(piece)
+
+        return passed if callable(write) else write
 
     context = call.context
     context.resume()
@@ -150,7 +166,7 @@ def answer_wsgi(
     context.pause()
     wrapper = environ.get("wsgi.file_wrapper")
     if isinstance(wrapper, type) and isinstance(body, wrapper):  # the server sends the file by itself
-        call.end()
+        call.unseen()
         return body
     # Servers look at it: the length of an only piece is that of the answer.
     return (_SizedBody if hasattr(body, "__len__") else _Body)(call, body)
@@ -169,8 +185,6 @@ class _Body:
 
     def __next__(self) -> bytes:
         call = self._call
-        if call.is_over and self._pieces is not None:  # what comes after the end is nobody's
-            return next(self._pieces)
         call.context.resume()
         try:
             if self._pieces is None:
@@ -199,8 +213,7 @@ class _Body:
             raise
         finally:
             call.context.pause()
-        if not call.is_over:
-            call.end()
+        call.end()
 
 
 class _SizedBody(_Body):
@@ -216,8 +229,8 @@ async def answer_asgi(
     try:
         path = scope.get("path", "")
         method = scope.get("method", "GET")
-        if scope["type"] == "http" and _BEGUN not in scope and not _is_probe(method, path, options):
-            scope[_BEGUN] = True
+        if scope["type"] == "http" and not current().is_served and not _is_probe(method, path, options):
+            _listed(scope)
             given = {name.lower(): value for name, value in map(_header, scope["headers"])}
             headers = (
                 given.get("traceparent", ""),
@@ -236,7 +249,10 @@ async def answer_asgi(
     async def sent(message: MutableMapping[str, Any]) -> None:
         try:
             if message["type"] == "http.response.start":
+                _listed(message)
                 begun.answered(message["status"], map(_header, message.get("headers", ())))
+            elif message["type"] == "http.response.pathsend":
+                begun.unseen()
             elif message["type"] == "http.response.body":
                 begun.passing(message.get("body", b""))
                 if not message.get("more_body", False):
@@ -274,9 +290,10 @@ def _as_operation(request_id: str) -> str:
     ('0de0c520181f422d8640100000000003', '')
     """
     try:
-        return uuid.UUID(request_id).hex if len(request_id) == 36 else ""
+        found = uuid.UUID(request_id) if len(request_id) == 36 else None
     except ValueError:
         return ""
+    return found.hex if found is not None and found.int else ""  # zeros would join strangers
 
 
 def _is_probe(method: str, path: str, options: Options) -> bool:
@@ -286,6 +303,13 @@ def _is_probe(method: str, path: str, options: Options) -> bool:
 def _text(value: str) -> str:
     """A WSGI string, which holds bytes as Latin-1, as text."""
     return value if value.isascii() else value.encode("latin-1", "replace").decode("utf-8", "replace")
+
+
+def _listed(message: MutableMapping[str, Any]) -> None:
+    """Make a list of headers that can be gone through only once: somebody else wants them too."""
+    headers = message.get("headers")
+    if headers is not None and not isinstance(headers, (list, tuple)):
+        message["headers"] = list(headers)
 
 
 def _header(pair: Iterable[bytes]) -> tuple[str, str]:
