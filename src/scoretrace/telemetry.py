@@ -267,14 +267,14 @@ class Telemetry:
             pieces = self._print_pieces[stream] = continuous_export.cut_open_print(base, "Contents")
         operation = current_operation()
         value = continuous_export.json_text(text)
-        now = time.time()
+        now = ticks.now()
         self.journal.writer("Messages").append(
             b"".join(
                 (
                     pieces.to_id,
                     b"%d" % self._ids.next(),
                     pieces.to_time,
-                    ticks.to_iso(ticks.now())[:-1].encode(),
+                    ticks.to_iso(now)[:-1].encode(),
                     pieces.to_operation,
                     operation.json,
                     pieces.to_dimensions,
@@ -284,7 +284,7 @@ class Telemetry:
                     pieces.to_end,
                 )
             ),
-            now,
+            now / ticks.SECOND,
         )
 
     def log(self, obj: Any = None, /, **fields: Any) -> None:

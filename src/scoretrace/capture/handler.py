@@ -43,8 +43,6 @@ _END_OF_TIME = 253_402_300_800.0  # the year 10000, in seconds since 1970
 Site = tuple[Any, ...]
 _NO_SITE: Site = (None,) * 9
 _SLOW = (None,) * 5
-_DONE = object()
-_LEFT_ALONE = (None, _DONE, None, None, None)  # in place of pieces: records of the site are nobody's
 
 _Record = logging.LogRecord  # one of somebody's own may say its message otherwise
 _join = b"".join
@@ -195,7 +193,7 @@ class RecordHandler(logging.Handler):
                     site = find(record, base)
                 _, _, _, _, to_message, to_id, to_time, to_operation, to_end = site
                 if to_message is None:
-                    if to_id is not _DONE:
+                    if to_id is None or not to_id(record):
                         slowly(record)
                     return record
                 current = operation()
@@ -277,10 +275,10 @@ class RecordHandler(logging.Handler):
     def _cut(self, record: logging.LogRecord, base: Trace) -> tuple[Any, ...] | None:
         """The pieces for the call site of *record*; None where its records take the slow lane."""
         if _is_below(record.name, self.exclude):
-            return _LEFT_ALONE
-        asides = [aside for aside in self.aside if _is_below(record.name, aside.loggers)]
-        if asides:
-            return _LEFT_ALONE if any(aside.is_idle(record) for aside in asides) else None
+            return _taken(_always)
+        for aside in self.aside:
+            if _is_below(record.name, aside.loggers):
+                return _taken(_always if aside.is_idle(record) else aside.takes)
         where = _where(record)
         if sum(map(len, where.values())) > _SITE_TEXT:
             return None
@@ -295,6 +293,15 @@ class RecordHandler(logging.Handler):
         if _is_below(record.name, self.exclude):
             return True
         return any(_is_below(record.name, aside.loggers) and aside.takes(record) for aside in self.aside)
+
+
+def _taken(takes: Callable[[logging.LogRecord], bool]) -> tuple[Any, ...]:
+    """In place of pieces: *takes* decides about the records of the site."""
+    return (None, takes, None, None, None)
+
+
+def _always(_record: logging.LogRecord) -> bool:
+    return True
 
 
 def _is_below(name: Any, loggers: tuple[str, ...]) -> bool:

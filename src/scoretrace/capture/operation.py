@@ -57,9 +57,13 @@ class Operation:
     def share(self, dimensions: Mapping[str, str]) -> None:
         """Give *dimensions* to the rows that follow, but for those that are empty, or too long for each of them."""
         known = self.dimensions
-        fit = {name: value for name, value in dimensions.items() if 0 < len(value) <= SHARED_TEXT}
-        if not fit.items() <= known.items():
-            self.dimensions = {**known, **fit}  # replaced whole: another thread may be writing a row
+        fresh = {
+            name: value
+            for name, value in dimensions.items()
+            if 0 < len(value) <= SHARED_TEXT and known.get(name) != value
+        }
+        if fresh:
+            self.dimensions = {**known, **fresh}  # replaced whole: another thread may be writing a row
             self._shared_json = None
 
 

@@ -96,15 +96,19 @@ class RequestContext:
             carry()
             name = as_text(self.name)[:_NAME]
             self._operation = Operation(self.operation_id, name, self.id, is_served=self._is_served)
-            self._operation.share({**self._caller.dimensions, **self._shared})
+            inherited = self._caller.dimensions
+            self._operation.share({**inherited, **self._shared} if inherited else self._shared)
         self._timestamp = ticks.now()
         self._start = time.perf_counter_ns()
 
     def share(self, dimensions: Mapping[str, str]) -> None:
         """Give *dimensions* to the request, and to the rows inside that follow."""
-        self._shared.update({name: value for name, value in dimensions.items() if value})
-        if self._operation is not NONE:
-            self._operation.share(dimensions)
+        known = self._shared
+        fresh = {name: value for name, value in dimensions.items() if value and known.get(name) != value}
+        if fresh:
+            known.update(fresh)
+            if self._operation is not NONE:
+                self._operation.share(fresh)
 
     def resume(self) -> None:
         """Make this the current operation, until `pause`."""

@@ -22,6 +22,7 @@ RESPONSE_VALUE = "Response Value"  # as the scoring server calls it, and the nam
 REQUEST_ID, CLIENT_REQUEST_ID = "Request Id", "Client Request Id"
 PROBES = frozenset({"/health", "/healthz", "/livez", "/readyz", "/live", "/ready", "/liveness", "/readiness", "/ping"})
 
+_PROBING = frozenset({"GET", "HEAD"})
 _LENGTHS = frozenset(map(len, ("content-length", "content-type", "content-encoding", "x-request-id")))
 _RESPONSE_BYTES = 16 * 1024**2  # of an answer; a stream that is longer must not fill the memory
 _SAFE = "/:@!$&'()*+,;=~-._%"  # what a URL's path may have as it is
@@ -125,10 +126,11 @@ def answer_wsgi(
     """What *app* answers, its request recorded."""
     call = None
     try:
-        path = _text(environ.get("SCRIPT_NAME", "")) + _text(environ.get("PATH_INFO", ""))
+        below = _text(environ.get("PATH_INFO", ""))
+        path = _text(environ.get("SCRIPT_NAME", "")) + below
         method = environ.get("REQUEST_METHOD", "GET")
-        is_probe = _is_probe(method, path, options) or _is_probe(method, _text(environ.get("PATH_INFO", "")), options)
-        if not (current().is_served or is_probe):
+        is_probe = method in _PROBING and (path in options.probes or below in options.probes)
+        if not (is_probe or current().is_served):
             headers = (
                 _text(environ.get("HTTP_TRACEPARENT", "")),
                 _text(environ.get("HTTP_X_REQUEST_ID", "")),
@@ -229,7 +231,8 @@ async def answer_asgi(
     try:
         path = scope.get("path", "")
         method = scope.get("method", "GET")
-        if scope["type"] == "http" and not current().is_served and not _is_probe(method, path, options):
+        is_probe = method in _PROBING and path in options.probes
+        if scope["type"] == "http" and not is_probe and not current().is_served:
             _listed(scope)
             given = {name.lower(): value for name, value in map(_header, scope["headers"])}
             headers = (
@@ -294,10 +297,6 @@ def _as_operation(request_id: str) -> str:
     except ValueError:
         return ""
     return found.hex if found is not None and found.int else ""  # zeros would join strangers
-
-
-def _is_probe(method: str, path: str, options: Options) -> bool:
-    return path in options.probes and method in {"GET", "HEAD"}
 
 
 def _text(value: str) -> str:
