@@ -417,9 +417,9 @@ def doctor(ctx: click.Context, home: str | None, service: str | None, exporter: 
     Say why telemetry does not arrive.
 
     Where each setting comes from (secrets are masked), who has print, whether
-    the home can be written, whether the endpoint and the storage answer, and
-    what was diverted, refused, expired or lost, and why. Run it where the script
-    runs, with the same environment. The exit code is 1 where something does not work.
+    the home can be written, whether the endpoint answers and the storage can be
+    written, and what was diverted, refused, expired or lost, and why. Run it where
+    the script runs, with the same environment. The exit code is 1 where something does not work.
 
     \b
       scoretrace doctor
