@@ -57,7 +57,11 @@ def test_a_call_that_fails_is_a_failed_dependency(auto, items, endpoint):
     answered, refused = items("dependency")
     assert (answered.result_code, answered.success) == ("503", False)
     assert refused.success is False
-    assert [item.type.rpartition(".")[2] for item in items("exception")] == ["ConnectionError"]
+    (exception,) = items("exception")
+    assert exception.outer_type.rpartition(".")[2] == "ConnectionError"
+    assert exception.type == "ConnectionRefusedError"
+    methods = [frame.method for frame in exception.details[0].parsed_stack]
+    assert "test_a_call_that_fails_is_a_failed_dependency" in methods
 
 
 def test_an_exception_that_passes_many_spans_is_one_row(auto, items):
@@ -74,6 +78,7 @@ def test_an_exception_that_passes_many_spans_is_one_row(auto, items):
     (exception,) = items("exception")
     inner = next(item for item in items("dependency") if item.name == "inner")
     assert (exception.message, exception.operation_parent_id) == ("no good", inner.id)
+    assert [frame.method.rpartition(".")[2] for frame in exception.details[0].parsed_stack] == ["run"]
     assert [item.success for item in (*items("request"), *items("dependency"))] == [False] * 3
 
 

@@ -409,6 +409,39 @@ def test_what_the_server_logs_of_a_call_is_no_second_row(client, items):
     assert [item.message for item in items("trace") if "uvicorn" in str(item.custom_dimensions)] == ["something else"]
 
 
+def test_calls_that_are_begun_inside_another_are_their_own(telemetry, items):
+    """As a server does it with pipelined calls; and a task that outlives its call is not a part of it."""
+    done = []
+
+    async def application(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"fine"})
+        if scope["path"] == "/task":
+            done.append(asyncio.ensure_future(later()))
+
+    async def later():
+        await asyncio.sleep(0.01)
+        scoretrace.request(name="job")(lambda: None)()
+
+    wrapped = scoretrace.middleware.asgi(application)
+
+    async def pipelined():
+        async def send(message):
+            if message["type"] == "http.response.body":
+                await wrapped({"type": "http", "method": "GET", "path": "/b", "headers": []}, None, nothing)
+
+        async def nothing(_):
+            pass
+
+        await wrapped({"type": "http", "method": "GET", "path": "/a", "headers": []}, None, send)
+        await wrapped({"type": "http", "method": "GET", "path": "/task", "headers": []}, None, nothing)
+        await asyncio.gather(*done)
+
+    asyncio.run(pipelined())
+    assert sorted(item.name for item in items("request")) == ["GET /a", "GET /b", "GET /task", "job"]
+    assert len({item.operation_id for item in items("request")}) == 3
+
+
 def test_what_is_no_http_passes_through(telemetry, items):
     """Websockets and the life of the server: the same scope, the same functions, no row."""
     seen = []

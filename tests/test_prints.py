@@ -1,6 +1,7 @@
 """What is printed is printed first, and then a row."""
 
 import builtins
+import functools
 import io
 import json
 import logging
@@ -54,6 +55,19 @@ def test_both_lanes_write_the_same_print(tmp_path_factory, text):
     one, other = (msgspec.structs.replace(item, item_id="", timestamp=0) for item in traces)
     assert one == other
     assert one.custom_dimensions["Request Id"] == "r"
+
+
+def test_a_tap_that_comes_back_into_its_place_works(home, items, monkeypatch):
+    """Somebody replaced print, another telemetry tapped that, and the first print is there again."""
+    with scoretrace.configure(home=home):
+        with monkeypatch.context() as patched:
+            ours = builtins.print
+            patched.setattr(builtins, "print", functools.partial(ours))
+            scoretrace.TelemetryHandler(home=home)
+        prints.retap()
+        print("again")
+
+    assert [item.custom_dimensions["Contents"] for item in items("trace")] == ["again"]
 
 
 def test_printed_json_stays_json(telemetry, contents):

@@ -120,6 +120,43 @@ def test_a_generator_gets_what_is_sent_and_thrown_into_it(telemetry, items):
     assert request.success is True
 
 
+def test_what_a_generator_does_when_it_is_closed_belongs_to_it(telemetry, items):
+    """A client that goes away ends it: what its finally prints is joined."""
+
+    @scoretrace.request
+    def run():
+        try:
+            yield 1
+        finally:
+            print("closing")
+
+    pieces = run()
+    next(pieces)
+    pieces.close()
+
+    (request,), (trace,) = items("request"), items("trace")
+    assert trace.operation_id == request.operation_id
+
+
+def test_a_call_that_is_cancelled_is_no_exception(telemetry, items):
+    """An asyncio task that somebody gave up: 499, as proxies write it."""
+
+    @scoretrace.request
+    async def run():
+        await asyncio.sleep(60)
+
+    async def cancelled():
+        task = asyncio.ensure_future(run())
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+    (request,) = items("request")
+    assert (request.result_code, request.success, items("exception")) == ("499", False, [])
+
+
 def test_everything_inside_carries_the_operation(telemetry, items):
     """Logs, prints and structured traces, and nothing outside."""
     log = logging.getLogger("score")

@@ -1,6 +1,7 @@
 """What is changed, dropped or sampled on its way, and that sums stay true."""
 
 import logging
+import math
 
 import msgspec
 import pytest
@@ -100,6 +101,15 @@ def test_one_that_fails_half_way_changes_nothing(begin, items):
         ("fine", True), ("raise", False), ("number", False),
     ]  # fmt: skip
     assert (telemetry.stats()["processor_errors"], telemetry.stats()["lost"]) == (2, {})
+
+
+def test_a_measurement_that_is_no_number_is_a_dimension(begin, items):
+    """Of a processor's making, as of anybody's."""
+    begin(processors=[lambda item: msgspec.structs.replace(item, custom_measurements={"a": 1.5, "b": math.nan})])
+    LOG.info("one")
+
+    (item,) = items("trace")
+    assert (item.custom_measurements, item.custom_dimensions["b"]) == ({"a": 1.5}, "nan")
 
 
 @given(item=any_items())

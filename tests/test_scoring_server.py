@@ -171,6 +171,23 @@ def test_nothing_of_ours_swallows_the_timeout(serve, items, body):
     assert "TimeoutError" in {item.type for item in items("exception")}
 
 
+def test_a_handler_of_the_scripts_that_hangs_is_ended_too(serve):
+    """It runs inside of our own code, which waits for a second at the most."""
+    source = """
+import logging, time
+class Hanging(logging.Handler):
+    def emit(self, record):
+        time.sleep(60)
+def init():
+    logging.getLogger("x").addHandler(Hanging())
+def run(data):
+    logging.getLogger("x").warning("hang")
+"""
+    server = serve(source, SCORING_TIMEOUT_MS="200")
+    for _ in range(2):
+        assert server.post("a")[0] == 500
+
+
 def test_what_the_script_does_inside_a_print_is_its_own(serve):
     """A slow __str__ is ended by the timeout, as it is without us."""
     source = """

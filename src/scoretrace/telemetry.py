@@ -28,7 +28,7 @@ from scoretrace.capture.operation import current as current_operation
 from scoretrace.capture.outlet import Lane
 from scoretrace.capture.requests import RequestContext
 from scoretrace.capture.thrown import exception_item
-from scoretrace.capture.values import as_json, as_text, clean
+from scoretrace.capture.values import as_json, as_text, clean, measured
 from scoretrace.errors import MissingExtraError
 from scoretrace.formats import continuous_export
 from scoretrace.item import Ids, Item, Request, Trace
@@ -158,7 +158,7 @@ class Telemetry:
                     raise
                 # What a processor made of it cannot be written; the item goes on as it was.
                 self._count("processor_errors", f"a processor made an item that cannot be written: {as_text(error)}")
-                self._write(whole)
+                self._write(msgspec.structs.replace(whole, item_count=wanted.item_count))
         except Exception as error:  # noqa: BLE001 - the one place where everything behind capture ends
             self.failed(error)
 
@@ -200,6 +200,10 @@ class Telemetry:
             if changed is None:
                 return None
             item = changed
+        if item.custom_measurements:  # NaN would make a line that nobody reads
+            dimensions = dict(item.custom_dimensions)
+            measurements = measured(item.custom_measurements.items(), dimensions)
+            item = msgspec.structs.replace(item, custom_dimensions=dimensions, custom_measurements=measurements)
         return item
 
     def _with(self, processor: Processor, item: Item) -> Item | None:

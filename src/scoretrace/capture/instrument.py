@@ -19,7 +19,7 @@ from typing import Any
 from scoretrace.capture.operation import NONE, OPERATION, Operation, connect
 from scoretrace.capture.outlet import Outlet
 from scoretrace.capture.spans import span_items
-from scoretrace.capture.thrown import mark_recorded
+from scoretrace.capture.thrown import exception_item, mark_recorded
 from scoretrace.capture.values import as_text, printed
 from scoretrace.errors import MissingExtraError, SettingsError
 from scoretrace.item import ExceptionItem, Item
@@ -52,8 +52,6 @@ GROUP = "opentelemetry_instrumentor"
 _LEFT_OUT = frozenset({"logging", "system_metrics"})
 _SERVERS = frozenset({"flask", "wsgi"})  # in the scoring server, whose calls are requests already
 
-_SERVED = frozenset({trace.SpanKind.SERVER, trace.SpanKind.CONSUMER})
-
 _log = logging.getLogger("scoretrace")
 
 
@@ -65,7 +63,7 @@ class _Processor(SpanProcessor):
         self._inner: set[int] = set()  # spans of servers inside a request that we have already
 
     def on_start(self, span: Any, parent_context: Any = None) -> None:  # noqa: ARG002 - OpenTelemetry's
-        if span.kind in _SERVED and OPERATION.get().is_served:
+        if span.kind is trace.SpanKind.SERVER and OPERATION.get().is_served:
             self._inner.add(span.context.span_id)
 
     def on_end(self, span: ReadableSpan) -> None:
@@ -79,8 +77,10 @@ class _Processor(SpanProcessor):
             # A span ends while its exception passes by, which may be a row by now, or become one further out.
             error = sys.exc_info()[1]
             for item in items:
-                if error is None or not _says(item, error) or mark_recorded(error, item.operation_id):
+                if error is None or not _says(item, error):
                     outlet.send(item)
+                elif mark_recorded(error, item.operation_id):
+                    outlet.send(_whole(item, error))
         except Exception as ours:  # noqa: BLE001 - telemetry must not break the call
             outlet.failed(ours)
 
@@ -91,6 +91,12 @@ def _says(item: Item, error: BaseException) -> bool:
         return False
     thrown = item.details[0]
     return thrown.type_name.rpartition(".")[2] == type(error).__name__ and thrown.message == printed(error)
+
+
+def _whole(item: Item, error: BaseException) -> Item:
+    """*item* with what *error* itself says: its chain and its stack, with the callers in the script."""
+    where = ("timestamp", "operation_id", "operation_name", "operation_parent_id", "item_count", "custom_dimensions")
+    return exception_item(error, is_passing=True, **{name: getattr(item, name) for name in where})
 
 
 class _Bridge:
@@ -172,7 +178,7 @@ def install(names: Iterable[str], outlet: Callable[[], Outlet | None], *, in_ser
     connect(_bridge)
 
     def undo() -> None:
-        _installs.remove(installed)
+        _installs[:] = [one for one in _installs if one is not installed]
         if _installs:  # another telemetry goes on with what this one began
             _processor.outlet = _installs[-1][0]
             _installs[-1][1].extend(begun)

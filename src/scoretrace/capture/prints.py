@@ -14,6 +14,7 @@ import contextlib
 import sys
 import threading
 from collections.abc import Callable
+from types import BuiltinFunctionType
 from typing import Any
 
 from scoretrace import forks
@@ -80,10 +81,14 @@ def tap(sink: Sink, *, stderr: bool = False) -> None:
 
 def retap() -> None:
     """Be the first that a print meets again, where somebody replaced `print` since; nothing without a sink."""
-    if any(_sinks.values()) and not isinstance(builtins.print, _Print):
+    if any(_sinks.values()) and not _is_first():
         if "print" in _undo:
             _undo["print"]()
         _undo["print"] = _tap_print()
+
+
+def _is_first() -> bool:
+    return isinstance(builtins.print, _Print) and not builtins.print.is_idle
 
 
 def passed_on(text: str) -> None:
@@ -94,7 +99,7 @@ def passed_on(text: str) -> None:
 
 def is_tapped() -> bool:
     """Whether a print comes to our tap first."""
-    return isinstance(builtins.print, _Print) and any(_sinks.values())
+    return _is_first() and any(_sinks.values())
 
 
 def holder() -> str:
@@ -173,7 +178,8 @@ class _Print:
         try:
             _into(texts, values)
         except BaseException:  # what the real print does then: it has printed what came before
-            real(*texts, sep=between, end=between if texts else "", file=file)
+            if texts and isinstance(real, BuiltinFunctionType):
+                real(*texts, sep=between, end=between, file=file)
             raise
         text = between.join(texts)
         printing = _state.printing  # a signal handler may print while a print is under way

@@ -27,6 +27,7 @@ def tap(handler: RecordHandler) -> Callable[[], None]:
     """
     root, owner = logging.getLogger(), logging.Logger
     real_call, real_set = owner.callHandlers, root.setLevel
+    before = root.__dict__.get("setLevel")
     least = handler.level
     own = root.level
     active = True
@@ -62,7 +63,10 @@ def tap(handler: RecordHandler) -> Callable[[], None]:
         if owner.callHandlers is call_handlers:  # else somebody wrapped it after us, and it goes on without us
             owner.callHandlers = real_call  # type: ignore[method-assign]
         if root.__dict__.get("setLevel") is set_level:
-            del root.setLevel
+            if before is None:
+                del root.setLevel
+            else:  # another tap's, which still remembers what the script wants
+                root.setLevel = before  # type: ignore[method-assign]
         if own > least and root.level == least:
             root.setLevel(own)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -67,7 +68,8 @@ class RequestContext:
         self.custom_measurements: dict[str, float] = {}
         ids = os.urandom(24).hex()
         self.id = ids[:16]
-        self._caller = current()
+        # A call that a server answers is nobody's part, whatever context its task was begun in.
+        self._caller = NONE if is_served else current()
         self.parent_id = self._caller.parent_id
         self.operation_id = self._caller.id or operation_id or ids[16:]
         match = _TRACEPARENT.fullmatch(as_text(traceparent).strip().lower()) if traceparent else None
@@ -127,8 +129,11 @@ class RequestContext:
         What comes after the end changes nothing any more, but an *error* still becomes a row.
         """
         duration = (time.perf_counter_ns() - self._start) // 100
+        self._operation.is_served = False  # what it began and what outlives it is for itself
         if self._outlet is None:
             return
+        if error is not None and _is_cancelled(error):  # whoever called has gone, or the program ends
+            self.result_code, error = self.result_code or "499", None
         try:
             if error is not None:
                 self._send_exception(self._outlet, error)
@@ -177,6 +182,11 @@ class RequestContext:
             send_once(outlet, error, self.operation_id)
         finally:
             self.pause()
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    asyncio = sys.modules.get("asyncio")  # not imported for those who do without
+    return asyncio is not None and isinstance(error, asyncio.CancelledError)
 
 
 def is_timed(run: Callable[..., Any]) -> bool:
@@ -251,7 +261,11 @@ def _steps(pieces: Generator[Any, Any, Any], context: RequestContext) -> Generat
             try:
                 step, sent = pieces.send, (yield piece)
             except GeneratorExit:  # whoever consumed it has enough, which is no failure
-                pieces.close()
+                context.resume()
+                try:
+                    pieces.close()
+                finally:
+                    context.pause()
                 raise
             except BaseException as thrown:  # noqa: BLE001 - it is for the script's generator
                 step, sent = pieces.throw, thrown
@@ -282,7 +296,11 @@ async def _async_steps(pieces: AsyncGenerator[Any, Any], context: RequestContext
             try:
                 step, sent = pieces.asend, (yield piece)
             except GeneratorExit:
-                await pieces.aclose()
+                context.resume()
+                try:
+                    await pieces.aclose()
+                finally:
+                    context.pause()
                 raise
             except BaseException as thrown:  # noqa: BLE001 - see above
                 step, sent = pieces.athrow, thrown

@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -47,6 +48,8 @@ _BELOW = frozenset(
     }
 )
 _OURS = "scoretrace."
+_PATIENCE_SECONDS = 1.0
+_waiting: FrameType | None = None  # the frame at which the alarm is to strike
 _PATCHED = "__scoretrace_patched__"
 
 Current = Callable[[], tuple[Outlet, web.Options] | None]
@@ -150,22 +153,31 @@ def _patient(real: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(real)
     def alarm(number: int, frame: FrameType | None) -> Any:
+        global _waiting  # noqa: PLW0603 - there is one alarm a process
         caller = _caller_of_ours(frame)
-        if caller is None:
+        if caller is None or _waiting is not None:
+            _stop_waiting()
             return real(number, frame)
-        before, before_there = sys.gettrace(), caller.f_trace
+        _waiting = caller
+        signal.setitimer(signal.ITIMER_REAL, _PATIENCE_SECONDS)  # something of the script's may hang inside of ours
 
         def strike(where: FrameType, _event: str, _argument: Any) -> Any:
-            sys.settrace(before)
-            where.f_trace = before_there
+            _stop_waiting()
             return real(number, where)  # which raises, here where our call has returned to
 
         caller.f_trace = strike
-        sys.settrace(before or (lambda *_: None))
+        sys.settrace(sys.gettrace() or (lambda *_: None))
         return None
 
     setattr(alarm, _PATCHED, True)
     return alarm
+
+
+def _stop_waiting() -> None:
+    global _waiting  # noqa: PLW0603 - see above
+    if _waiting is not None:
+        _waiting.f_trace = None
+        _waiting = None
 
 
 def _caller_of_ours(frame: FrameType | None) -> FrameType | None:
@@ -202,7 +214,13 @@ def _invoke_run(real: Callable[..., Any], script: Any, *args: Any, **kwargs: Any
     with suppress(Exception):  # outside of a call, or a server that keeps its ids elsewhere
         ids = sys.modules["flask"].g
         current_operation().share({web.REQUEST_ID: ids.request_id, web.CLIENT_REQUEST_ID: ids.client_request_id})
-    return real(script, *args, **kwargs)
+    tracer = sys.gettrace()
+    try:
+        return real(script, *args, **kwargs)
+    finally:
+        _stop_waiting()
+        if sys.gettrace() is not tracer:  # the timeout struck, which ends tracing: a debugger goes on, and nobody else
+            sys.settrace(tracer)
 
 
 def _handle_user_exception(real: Callable[..., Any], app: Any, error: Exception) -> Any:

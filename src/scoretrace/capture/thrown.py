@@ -39,12 +39,13 @@ def send_once(outlet: Outlet, error: BaseException, operation_id: str, *, severi
         outlet.send(exception_item(error, severity_level=severity_level))
 
 
-def chain(error: BaseException) -> tuple[Thrown, ...]:
+def chain(error: BaseException, *, is_passing: bool = False) -> tuple[Thrown, ...]:
     """
     The entries of *error*, outermost first: what it was raised from, or the members of a group, follow it.
 
     Each entry names the one it led to in `outer_id`, and its parsed stack
-    starts where it was raised.
+    starts where it was raised. Where *error* is still passing by, its traceback
+    ends here, and the callers that it will come to are added.
     """
     found: list[Thrown] = []
     seen: set[int] = set()
@@ -61,16 +62,18 @@ def chain(error: BaseException) -> tuple[Thrown, ...]:
                 outer_id=outer,
                 type_name=_type_name(type(current)),
                 message=_message(current),
-                parsed_stack=_frames(current.__traceback__),
+                parsed_stack=_frames(current.__traceback__, is_passing=is_passing and current is error),
             )
         )
         todo += [(inner, number) for inner in _causes(current)]
     return tuple(found)
 
 
-def exception_item(error: BaseException, *, severity_level: int = 3, **fields: Any) -> ExceptionItem:
+def exception_item(
+    error: BaseException, *, severity_level: int = 3, is_passing: bool = False, **fields: Any
+) -> ExceptionItem:
     """The row of *error* with its chain; *fields* are further ones of the item."""
-    details = chain(error)
+    details = chain(error, is_passing=is_passing)
     return ExceptionItem(severity_level=severity_level, details=details, **summarize(details), **fields)  # type: ignore[arg-type]
 
 
@@ -98,12 +101,37 @@ def _message(error: BaseException) -> str:
     return "\n".join(map(printed, [error, *notes] if isinstance(notes, list) else [error]))
 
 
-def _frames(traceback: TracebackType | None) -> tuple[Frame, ...]:
-    places = []
+def _callers(traceback: TracebackType | None) -> list[tuple[Any, Any, int]]:
+    """Who called the frame at which *traceback* ends now, outermost first, up to the one that we put around it."""
+    places: list[tuple[Any, Any, int]] = []
+    frame = traceback.tb_frame.f_back if traceback is not None else None
+    known = set()
+    while traceback is not None:
+        known.add(traceback.tb_frame)
+        traceback = traceback.tb_next
+    while frame is not None:
+        module = frame.f_globals.get("__name__")
+        if module in _WRAPPERS:
+            break
+        if frame not in known and not _is_between(module):
+            places.append((frame.f_code, module, frame.f_lineno))
+        frame = frame.f_back
+    places.reverse()
+    return places
+
+
+def _is_between(module: Any) -> bool:
+    """Whether a frame is of whoever looks at the exception while it passes by."""
+    return str(module).startswith(("opentelemetry.", "contextlib"))
+
+
+def _frames(traceback: TracebackType | None, *, is_passing: bool = False) -> tuple[Frame, ...]:
+    places = _callers(traceback) if is_passing else []
     while traceback is not None:
         code = traceback.tb_frame.f_code
         module = traceback.tb_frame.f_globals.get("__name__")
-        if module not in _WRAPPERS:  # the frame that `request` puts around a function is not the script's
+        # The frame that `request` puts around a function is not the script's.
+        if module not in _WRAPPERS and not (is_passing and _is_between(module)):
             places.append((code, module, traceback.tb_lineno))
         traceback = traceback.tb_next
     places.reverse()  # level 0 is the innermost frame, as in the exports

@@ -7,14 +7,13 @@ has the answer can rely on the row. The answer itself passes through untouched.
 
 from __future__ import annotations
 
-import sys
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from scoretrace.capture.operation import current
+from scoretrace.capture.operation import NONE, OPERATION, current
 from scoretrace.capture.outlet import Outlet
 from scoretrace.capture.requests import RequestContext
 
@@ -22,6 +21,7 @@ RESPONSE_VALUE = "Response Value"  # as the scoring server calls it, and the nam
 REQUEST_ID, CLIENT_REQUEST_ID = "Request Id", "Client Request Id"
 PROBES = frozenset({"/health", "/healthz", "/livez", "/readyz", "/live", "/ready", "/liveness", "/readiness", "/ping"})
 
+_BEGUN = "scoretrace.operation"  # in the environment of a call: the operation that it is
 _PROBING = frozenset({"GET", "HEAD"})
 _LENGTHS = frozenset(map(len, ("content-length", "content-type", "content-encoding", "x-request-id")))
 _RESPONSE_BYTES = 16 * 1024**2  # of an answer; a stream that is longer must not fill the memory
@@ -130,7 +130,7 @@ def answer_wsgi(
         path = _text(environ.get("SCRIPT_NAME", "")) + below
         method = environ.get("REQUEST_METHOD", "GET")
         is_probe = method in _PROBING and (path in options.probes or below in options.probes)
-        if not (is_probe or current().is_served):
+        if not (is_probe or _is_answered(environ)):
             headers = (
                 _text(environ.get("HTTP_TRACEPARENT", "")),
                 _text(environ.get("HTTP_X_REQUEST_ID", "")),
@@ -138,6 +138,7 @@ def answer_wsgi(
             )
             call = _Call(outlet, method, path, _wsgi_url(environ, path), headers, options)
             call.context.begin()
+            environ[_BEGUN] = call.context.operation_id
     except Exception as ours:  # noqa: BLE001 - telemetry must not change the answer
         outlet.failed(ours)
     if call is None:
@@ -232,7 +233,7 @@ async def answer_asgi(
         path = scope.get("path", "")
         method = scope.get("method", "GET")
         is_probe = method in _PROBING and path in options.probes
-        if scope["type"] == "http" and not is_probe and not current().is_served:
+        if scope["type"] == "http" and not is_probe and not _is_answered(scope):
             _listed(scope)
             given = {name.lower(): value for name, value in map(_header, scope["headers"])}
             headers = (
@@ -242,6 +243,7 @@ async def answer_asgi(
             )
             call = _Call(outlet, method, path, _asgi_url(scope, given), headers, options)
             call.context.begin()
+            scope[_BEGUN] = call.context.operation_id
     except Exception as ours:  # noqa: BLE001 - telemetry must not change the answer
         outlet.failed(ours)
     if call is None:
@@ -270,19 +272,10 @@ async def answer_asgi(
         await app(scope, receive, sent)
     except BaseException as error:
         context.pause()
-        if _is_cancelled(error):  # whoever called has gone, or the server ends
-            context.result_code = context.result_code or "499"
-            call.end()
-        else:
-            call.end(error)
+        call.end(error)
         raise
     context.pause()
     call.end()
-
-
-def _is_cancelled(error: BaseException) -> bool:
-    asyncio = sys.modules.get("asyncio")  # not imported for those who do without
-    return asyncio is not None and isinstance(error, asyncio.CancelledError)
 
 
 def _as_operation(request_id: str) -> str:
@@ -302,6 +295,12 @@ def _as_operation(request_id: str) -> str:
 def _text(value: str) -> str:
     """A WSGI string, which holds bytes as Latin-1, as text."""
     return value if value.isascii() else value.encode("latin-1", "replace").decode("utf-8", "replace")
+
+
+def _is_answered(call: Mapping[str, Any]) -> bool:
+    """Whether *call* is a request already: of ours further out, or of a span of OpenTelemetry's."""
+    operation = OPERATION.get()
+    return call.get(_BEGUN) == operation.id if operation is not NONE else current().is_served
 
 
 def _listed(message: MutableMapping[str, Any]) -> None:
