@@ -2,8 +2,8 @@
 How fast the journal is delivered, at what price, and what a log call notices of it; peers in the same run.
 
 Items a second and CPU an item are of a process that logs 20,000 records and
-delivers them to the loopback sink, paced so that the peers' queues drop
-nothing; and of `scoretrace export` with 200,000 records that wait on disk. The
+delivers them to the loopback sink (the peers are paced, so that their queues
+drop nothing); and of `scoretrace export` with 200,000 records that wait on disk. The
 sink is a process of its own on the same cores.
 """
 
@@ -98,7 +98,7 @@ def one_process(name, home, port):
     before = delivered()
     for number in range(RECORDS):
         log.info("scored %d rows of the request", number)
-        if number % 500 == 0:
+        if number % 500 == 0 and name != "scoretrace":  # what is logged here waits on disk
             while number - (delivered() - before) > 1_500:  # the smallest of the queues holds 2,048
                 time.sleep(0.001)
     flush()
