@@ -21,7 +21,16 @@ LAYERS = (
     {"formats.parts", "formats.track", "overflow", "switches", "notes"},
     {"formats.continuous_export", "formats.breeze", "standin", "cursor"},
     {"retention", "capture.values", "capture.outlet"},
-    {"limits", "journal", "formats.transcode", "capture.thrown", "capture.operation", "capture.prints", "read"},
+    {
+        "choosing",
+        "limits",
+        "journal",
+        "formats.transcode",
+        "capture.thrown",
+        "capture.operation",
+        "capture.prints",
+        "read",
+    },
     {
         "capture.handler",
         "capture.requests",

@@ -15,7 +15,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from threading import RLock, local
+from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -28,16 +28,16 @@ from scoretrace.capture.operation import current as current_operation
 from scoretrace.capture.outlet import Lane
 from scoretrace.capture.requests import RequestContext
 from scoretrace.capture.thrown import exception_item
-from scoretrace.capture.values import as_json, as_text, clean, measured
+from scoretrace.capture.values import as_json, as_text, clean
+from scoretrace.choosing import Chooser
 from scoretrace.errors import MissingExtraError
 from scoretrace.formats import continuous_export
 from scoretrace.item import Ids, Item, Request, Trace
 from scoretrace.journal import Journal
 from scoretrace.limits import guard
 from scoretrace.overflow import Overflow, overflow_of
-from scoretrace.sampling import sample
 from scoretrace.schema import BY_KIND
-from scoretrace.settings import Processor, Settings, in_scoring_server, resolve, use_home
+from scoretrace.settings import Settings, in_scoring_server, resolve, use_home
 from scoretrace.switches import Watch
 
 if TYPE_CHECKING:
@@ -76,11 +76,10 @@ class Telemetry:
             keep_bytes=settings.keep_bytes,
             written=self._written,
         )
-        self._sampling = dict(settings.sampling_percentage)
-        self._processing = local()
+        self._choose = Chooser(settings.processors, dict(settings.sampling_percentage), self._count)
         self._switches = Watch(settings.home, settings.service) if journal is None else None
-        self.is_plain = not (settings.processors or "trace" in self._sampling)
-        self._requests_are_plain = not (settings.processors or "request" in self._sampling)
+        self.is_plain = self._choose.leaves("trace")
+        self._requests_are_plain = self._choose.leaves("request")
         self._ids = Ids()
         self._undo: list[Callable[[], None]] = []
         self._rests = False
@@ -148,7 +147,7 @@ class Telemetry:
             if type(item) is Request and self._requests_are_plain and self._request(item):
                 return
             whole = self._in_context(item)
-            wanted = self._chosen(whole)
+            wanted = self._choose(whole)
             if wanted is None:
                 return
             try:
@@ -175,53 +174,6 @@ class Telemetry:
         if self.settings.disabled or self._rests:
             return False
         return self._switches is None or self._switches.now().enable_app_insights
-
-    def _chosen(self, item: Item) -> Item | None:
-        """*item* as the processors and sampling leave it, if they do."""
-        chosen: Item | None = item
-        if self.settings.processors and not getattr(self._processing, "busy", False):
-            self._processing.busy = True  # what a processor logs itself does not go through it again
-            try:
-                chosen = self._processed(item)
-            finally:
-                self._processing.busy = False
-            if chosen is None:
-                self._counts["dropped"] += 1
-                return None
-        if self._sampling:
-            chosen = sample(item if chosen is None else chosen, self._sampling)
-            if chosen is None:
-                self._counts["sampled_out"] += 1
-        return chosen
-
-    def _processed(self, item: Item) -> Item | None:
-        for processor in self.settings.processors:
-            changed = self._with(processor, item)
-            if changed is None:
-                return None
-            item = changed
-        if item.custom_measurements:  # NaN would make a line that nobody reads
-            dimensions = dict(item.custom_dimensions)
-            measurements = measured(item.custom_measurements.items(), dimensions)
-            item = msgspec.structs.replace(item, custom_dimensions=dimensions, custom_measurements=measurements)
-        return item
-
-    def _with(self, processor: Processor, item: Item) -> Item | None:
-        try:
-            # Its dictionaries are the processor's own: one that fails half way has changed nothing.
-            own = {
-                "custom_dimensions": dict(item.custom_dimensions),
-                "custom_measurements": dict(item.custom_measurements),
-            }
-            changed = processor(msgspec.structs.replace(item, **own))
-            if changed is None or isinstance(changed, Item):
-                return changed
-            reason = f"it returned {type(changed).__name__}, which is no item"
-        except Exception as error:  # noqa: BLE001 - somebody else's code must not cost a row
-            reason = f"{type(error).__name__}: {as_text(error)}"
-        name = getattr(processor, "__qualname__", type(processor).__qualname__)
-        self._count("processor_errors", f"a processor failed, and the item goes on without it: {name}: {reason}")
-        return item
 
     def lane(self) -> Lane:
         """The parts of the fast lane: see `capture.handler`."""
@@ -497,7 +449,7 @@ class Telemetry:
 
     def _count(self, what: str, message: str) -> None:
         self._counts[what] += 1
-        if self._counts[what] == 1:
+        if message and self._counts[what] == 1:
             with contextlib.suppress(Exception):
                 _log.warning("%s (further ones are only counted)", message)
 
