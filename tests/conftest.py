@@ -10,8 +10,7 @@ import time
 import pytest
 
 import scoretrace
-from scoretrace import read
-from scoretrace import telemetry as joined
+from scoretrace import process, read
 from scoretrace.formats import continuous_export
 from scoretrace.settings import SETTINGS
 
@@ -30,7 +29,7 @@ def _clean(monkeypatch, tmp_path):
     monkeypatch.setenv("SCORETRACE_HOME", str(tmp_path / "home"))
     before = logging.getLogger().level
     yield
-    for telemetry in list(joined._known.values()):
+    for telemetry in process.known():
         telemetry.shutdown()
     logging.getLogger().setLevel(before)
 
@@ -118,3 +117,19 @@ def _start(home, endpoint):
     yield begin
     for telemetry in started:
         telemetry.shutdown(timeout=1)
+
+
+@pytest.fixture(name="serve")
+def _serve(tmp_path, home):
+    """Start the real scoring server with a script."""
+    from scoring_server import ECHO, Server
+
+    servers = []
+
+    def start(source=ECHO, **options):
+        servers.append(Server(tmp_path / f"app{len(servers)}", home, source, **options))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()

@@ -18,6 +18,27 @@ ON = "import scoretrace\nscoretrace.configure()\n"  # the two lines
 
 # Its own launcher; only the address it listens on is not one that others can reach.
 _LAUNCH = "from azureml_inference_server_http import amlserver; amlserver.DEFAULT_HOST = '127.0.0.1'; amlserver.run()"
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+TWO = json.dumps({"data": [[1, 2], [3, 4]]})
+ECHO = """
+import json, logging, os, sys, time
+
+def init():
+    print("ready")
+
+def run(data):
+    print(json.dumps({"input": data}))
+    logging.getLogger("score").info("logged", extra={"rows": 1})
+    sys.stdout.write("written\\n")
+    sys.stderr.write("complained\\n")
+    if data.startswith("sleep"):
+        time.sleep(float(data.split()[1]))
+    if data == "fail":
+        raise ValueError("no good")
+    if data == "odd":
+        return {1, 2}
+    return {"got": data}
+"""
 
 
 def python():
@@ -108,3 +129,12 @@ class Server:
         if self.process.poll() is None:
             self.process.terminate()
             self.process.wait(60)
+
+
+def inside(found, request):
+    """The rows of a request, but for itself."""
+    return [item for item in found if item.operation_id == request.operation_id and item.kind != "request"]
+
+
+def printed(found):
+    return [item.custom_dimensions["Contents"] for item in found if item.kind == "trace" and item.message == "STDOUT"]

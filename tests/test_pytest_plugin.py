@@ -64,8 +64,8 @@ def test_each_test_begins_with_nothing(pytest_in):
 
         def test_three():
             assert builtins.print is real
-            from scoretrace import telemetry
-            assert telemetry.current() is None
+            from scoretrace import process
+            assert process.current() is None
     """
     status, said = pytest_in(test_some=code)
     assert (status, "3 passed" in said) == (0, True), said

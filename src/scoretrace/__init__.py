@@ -41,8 +41,9 @@ if TYPE_CHECKING:
         JournalLogExporter,
         JournalSpanExporter,
     )
+    from scoretrace.process import TelemetryHandler, configure, log, request, request_context
     from scoretrace.scoring import score
-    from scoretrace.telemetry import Telemetry, TelemetryHandler, configure, log, request, request_context
+    from scoretrace.telemetry import Telemetry
 
 __version__ = "0.1.0"
 
@@ -92,7 +93,8 @@ _HOMES = {
     "queries": "engine",
     "query": "engine",
     "score": "scoring",
-    **dict.fromkeys(("Telemetry", "TelemetryHandler", "configure", "log", "request", "request_context"), "telemetry"),
+    "Telemetry": "telemetry",
+    **dict.fromkeys(("TelemetryHandler", "configure", "log", "request", "request_context"), "process"),
 }
 
 

@@ -14,17 +14,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scoretrace import telemetry
+from scoretrace import process
 from scoretrace.blobs import MemoryBlobs
 from scoretrace.capture.outlet import LineWriter
 from scoretrace.formats import continuous_export
 from scoretrace.overflow import Overflow, name_of
 from scoretrace.settings import Settings
+from scoretrace.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from scoretrace.engine import Result
     from scoretrace.item import Item
-    from scoretrace.telemetry import Telemetry
 
 
 class _Segment:
@@ -124,7 +124,7 @@ class Recorder:
     def telemetry(self, settings: Settings) -> Telemetry:
         """A telemetry of *settings* that writes here."""
         overflow = Overflow(self._blobs, f"modeldata/{settings.model_folder}")
-        return telemetry.Telemetry(settings, journal=MemoryJournal(self._lines), overflow=overflow)
+        return Telemetry(settings, journal=MemoryJournal(self._lines), overflow=overflow)
 
 
 @contextmanager
@@ -136,10 +136,10 @@ def record() -> Iterator[Recorder]:
     `TelemetryHandler`, is recorded with the settings that it asks for.
     """
     recorder = Recorder()
-    before = telemetry.current()
-    with telemetry.made_by(recorder.telemetry):
+    before = process.current()
+    with process.made_by(recorder.telemetry):
         if before is None:
-            telemetry.configure()
+            process.configure()
         else:  # by the script's own settings, where it was imported before the test
-            telemetry.take_over(before)
+            process.take_over(before)
         yield recorder

@@ -15,7 +15,7 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
-from scoretrace import telemetry
+from scoretrace import process
 from scoretrace.capture import server_logs, web
 from scoretrace.capture.web import PROBES
 
@@ -36,7 +36,7 @@ def wsgi(app: web.WsgiApp, *, probes: Iterable[str] = PROBES, log_response: bool
 
     @functools.wraps(app, updated=())
     def middleware(environ: web.Environment, start_response: Any) -> Iterable[bytes]:
-        outlet = telemetry.wanted()
+        outlet = process.wanted()
         if outlet is None:
             return app(environ, start_response)
         return web.answer_wsgi(app, environ, start_response, outlet, options)
@@ -51,7 +51,7 @@ def asgi(app: web.AsgiApp, *, probes: Iterable[str] = PROBES, log_response: bool
 
     @functools.wraps(app, updated=())
     async def middleware(scope: web.Scope, receive: web.Receive, send: web.Send) -> None:
-        outlet = telemetry.wanted()
+        outlet = process.wanted()
         if outlet is None:
             await app(scope, receive, send)
         else:

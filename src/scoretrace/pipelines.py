@@ -17,8 +17,9 @@ from scoretrace.capture.values import as_text
 from scoretrace.errors import MissingExtraError
 from scoretrace.guarding import new_guard
 from scoretrace.item import ExceptionItem, Item, Trace
+from scoretrace.process import current, telemetry_for
 from scoretrace.settings import resolve
-from scoretrace.telemetry import Telemetry, current, telemetry_for
+from scoretrace.telemetry import Telemetry
 
 try:
     from opentelemetry.sdk._logs import export as logs

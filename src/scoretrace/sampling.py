@@ -9,7 +9,7 @@ for itself.
 
 from __future__ import annotations
 
-import random
+import os
 from collections.abc import Mapping
 
 import msgspec
@@ -51,7 +51,7 @@ def sample(item: Item, counts: Mapping[str, int]) -> Item | None:
     count = counts.get(item.kind, 1)
     if count == 1 or has_failed(item):
         return item
-    where = score(item.operation_id) if item.operation_id else random.random()  # noqa: S311 - no secret
+    where = score(item.operation_id) if item.operation_id else int.from_bytes(os.urandom(4), "big") / 2**32
     if where >= 1 / count:
         return None
     return msgspec.structs.replace(item, item_count=item.item_count * count)

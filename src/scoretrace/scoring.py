@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from scoretrace import telemetry
+from scoretrace import process
 from scoretrace.capture.requests import is_timed
 from scoretrace.capture.values import as_json
 from scoretrace.errors import ScriptError
@@ -60,8 +60,8 @@ def score(
     Raises:
         ScriptError: the script cannot be read or imported, has no `run`, or its `init` fails.
     """
-    if telemetry.current() is None:
-        telemetry.configure()
+    if process.current() is None:
+        process.configure()
     lines = _lines(requests)
     module = _load(Path(script))
     run = _run_of(module, script)
@@ -109,7 +109,7 @@ def _load(path: Path) -> ModuleType:
 
 def _failed(what: str, error: BaseException) -> ScriptError:
     """The error of the script as one of ours; it is a row too, since it ends what would have been a service."""
-    current = telemetry.current()
+    current = process.current()
     if current is not None:
         current.exception(error, severity_level=4)
     return ScriptError(f"{what}: {type(error).__name__}: {error}")
@@ -125,7 +125,7 @@ def _run_of(module: ModuleType, script: str | os.PathLike[str]) -> Callable[[str
         with _context(body) as request:
             return _whole(run(**arguments(body if request is None else request)))
 
-    return call if is_timed(run) else telemetry.request(name="run")(call)
+    return call if is_timed(run) else process.request(name="run")(call)
 
 
 def _is_raw() -> bool:

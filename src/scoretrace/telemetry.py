@@ -1,8 +1,8 @@
 """
-Where the steps of writing are joined: capture, guard, journal.
+One line of the steps of writing, joined: capture, choosing, guard, journal, and what delivers.
 
-A `Telemetry` is one such line of steps for one home folder. The last that was
-configured is the current one, which `log`, `request` and `request_context` use.
+A `Telemetry` is such a line for one home folder; `process` says which of them is
+the current one.
 """
 
 from __future__ import annotations
@@ -14,19 +14,17 @@ import os
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from threading import RLock
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from scoretrace import forks, notes, ticks
-from scoretrace.capture import prints, records, requests, server_logs, uncaught
-from scoretrace.capture.handler import Aside, RecordHandler
+from scoretrace.capture import prints, records, uncaught
+from scoretrace.capture.handler import RecordHandler
 from scoretrace.capture.operation import current as current_operation
-from scoretrace.capture.outlet import Lane
-from scoretrace.capture.requests import RequestContext
+from scoretrace.capture.outlet import Lane, Outlet
 from scoretrace.capture.thrown import exception_item
 from scoretrace.capture.values import as_json, as_text, clean
 from scoretrace.choosing import Chooser
@@ -37,14 +35,12 @@ from scoretrace.journal import Journal
 from scoretrace.limits import guard
 from scoretrace.overflow import Overflow, overflow_of
 from scoretrace.schema import BY_KIND
-from scoretrace.settings import Settings, in_scoring_server, resolve, use_home
+from scoretrace.settings import Settings, in_scoring_server
 from scoretrace.switches import Watch
 
 if TYPE_CHECKING:
     from scoretrace.exporters.worker import Worker
     from scoretrace.memory import MemoryJournal
-
-Run = TypeVar("Run", bound=Callable[..., Any])
 
 _SAME = ("item_id", "cloud_role_name", "cloud_role_instance", "application_version")  # of all rows of a process
 _PLAIN_PRINT = 4_096  # characters: within every limit, even where each is two UTF-16 units and six bytes
@@ -83,6 +79,7 @@ class Telemetry:
         self._ids = Ids()
         self._undo: list[Callable[[], None]] = []
         self._rests = False
+        self.ended: Callable[[], None] = lambda: None  # called at the end of a shutdown
         self._is_instrumented = False
         self._open = True
         self.configured = False
@@ -123,8 +120,6 @@ class Telemetry:
 
     def after_fork(self) -> None:
         """Count from nothing: what happened before is in the parent's figures."""
-        global _lock  # noqa: PLW0603 - another thread of the parent's may have held it
-        _lock = RLock()
         self._ids.after_fork()
         self._counts: Counter[str] = Counter()
         self._print_pieces: dict[str, continuous_export.PrintPieces] = {}  # they carry ids of this process
@@ -300,15 +295,15 @@ class Telemetry:
         for handler in list(self.handlers):
             handler.arm()  # else its fast lane would look again in the next second only
 
-    def instrument(self) -> None:
-        """Record outgoing calls, where the settings say so. Calling it again does nothing."""
+    def instrument(self, outlet: Callable[[], Outlet | None]) -> None:
+        """Record outgoing calls with what *outlet* gives, where the settings say so. Calling it again does nothing."""
         names = self.settings.instrument
         if not names or self.settings.disabled or self._is_instrumented:
             return
         from scoretrace.capture import instrument
 
         self._is_instrumented = True
-        self._undo.append(instrument.install(names, recording, in_server=in_scoring_server()))
+        self._undo.append(instrument.install(names, outlet, in_server=in_scoring_server()))
         for handler in list(self.handlers):
             handler.arm()
 
@@ -318,7 +313,6 @@ class Telemetry:
 
         Calling it again does nothing.
         """
-        global _current  # noqa: PLW0603 - the current telemetry is the process's
         if not self._open:
             return
         self._open = False
@@ -332,14 +326,7 @@ class Telemetry:
         for handler in list(self.handlers):
             handler.arm()
         prints.untap(self.printed)
-        with _lock:
-            _known.pop(self.settings, None)
-            if _current is self:  # the one before it, if that still lives, has the prints again
-                before = next(reversed(_known.values()), None)
-                _current = None
-                use_home(None)
-                if before is not None:
-                    telemetry_for(before.settings)
+        self.ended()
 
     def _write_out(self) -> None:
         prints.finish()
@@ -452,286 +439,3 @@ class Telemetry:
         if message and self._counts[what] == 1:
             with contextlib.suppress(Exception):
                 _log.warning("%s (further ones are only counted)", message)
-
-
-_lock = RLock()
-_known: dict[Settings, Telemetry] = {}
-_current: Telemetry | None = None
-_make: Callable[[Settings], Telemetry] = Telemetry
-
-
-@contextlib.contextmanager
-def made_by(make: Callable[[Settings], Telemetry]) -> Iterator[None]:
-    """
-    Have *make* make each telemetry that is asked for in the block, and end them all after it.
-
-    What was configured before is set aside meanwhile, and goes on then.
-    """
-    global _make  # noqa: PLW0603 - whoever configures does not know of it
-    real, known, before = _make, dict(_known), _current
-    root = logging.getLogger()
-    handlers = [handler for handler in root.handlers if isinstance(handler, TelemetryHandler)]
-    for other in known.values():
-        other.rest(rests=True)
-    _known.clear()
-    _make = make
-    try:
-        yield
-    finally:
-        _make = real
-        for made in list(_known.values()):
-            made.shutdown()
-        _known.update(known)
-        for other in known.values():
-            other.rest(rests=False)
-        for handler in handlers:
-            root.addHandler(handler)
-        if before is not None:
-            telemetry_for(before.settings)
-
-
-def telemetry_for(settings: Settings) -> Telemetry:
-    """
-    Make the telemetry of *settings* the current one, and return it: one a process, however many handlers ask for it.
-
-    Prints go to the current one alone, so that none is two rows.
-    """
-    global _current
-    with _lock:
-        if settings not in _known:
-            if settings.instrument:
-                from scoretrace.capture import instrument
-
-                instrument.check(settings.instrument)
-            _known[settings] = _make(settings)
-        before, _current = _current, _known[settings]
-        use_home(settings.home)
-        if settings.capture_print and not settings.disabled:
-            if before is not None and before is not _current:
-                prints.untap(before.printed)
-            prints.tap(_current.printed, stderr=settings.capture_stderr)
-        if settings.capture_requests and not settings.disabled and in_scoring_server():
-            _install_in_server(settings)
-        else:
-            _current.instrument()
-        return _current
-
-
-def _install_in_server(settings: Settings) -> None:
-    """Record the calls of the scoring server with whatever telemetry is current when they come."""
-    from scoretrace.capture import scoring_server, web
-
-    shared = scoring_server.shared(settings.service, settings.workspace, settings.instance)
-    options = web.Options(scoring_server.PROBES, settings.log_response, shared)
-
-    def served() -> tuple[Telemetry, web.Options] | None:
-        found = recording()
-        return (found, options) if found is not None and found.settings.capture_requests else None
-
-    server_logs.have_requests()
-    scoring_server.install(served)
-    scoring_server.when_ready(_ready)
-    if settings.ingestion is not None and scoring_server.sends_itself():
-        _say_twice()
-
-
-_said_twice = False
-
-
-def _say_twice() -> None:
-    global _said_twice  # noqa: PLW0603 - said once a process
-    if not _said_twice:
-        _said_twice = True
-        _log.warning(
-            "the scoring server's own Application Insights is on too, so each row arrives twice: "
-            "set AML_APP_INSIGHTS_ENABLED=false"
-        )
-
-
-def _ready() -> None:
-    """The scoring server has done what it does to `print` and to OpenTelemetry; the script comes next."""
-    prints.retap()
-    if _current is not None:
-        _current.instrument()
-
-
-def recording() -> Telemetry | None:
-    """The telemetry that was configured last, if it records anything now."""
-    return _current if _current is not None and _current.is_on() else None
-
-
-def wanted() -> Telemetry | None:
-    """The same for somebody who wants it recorded: that nothing is configured is said once."""
-    return _wanted() and recording()
-
-
-def current() -> Telemetry | None:
-    """The telemetry that was configured last, or None."""
-    return _current
-
-
-class TelemetryHandler(RecordHandler):
-    """
-    A `logging.Handler` that turns records into telemetry: traces, and exceptions where there is `exc_info`.
-
-    It takes the same keywords as `configure` and reads the same environment, so
-    that a `logging.json` is enough to switch it on:
-
-        {"version": 1,
-         "handlers": {"telemetry": {"class": "scoretrace.TelemetryHandler"}},
-         "root": {"handlers": ["telemetry"], "level": "INFO"}}
-
-    Raises:
-        SettingsError: a setting cannot work.
-    """
-
-    def __init__(self, resolved: Settings | None = None, /, **settings: Any) -> None:
-        resolved = resolved or resolve(settings)
-        self.telemetry = telemetry_for(resolved)
-        aside = [Aside(server_logs.LOGGERS, server_logs.takes, server_logs.is_idle)]
-        if in_scoring_server():
-            from scoretrace.capture import scoring_server
-
-            aside.append(Aside(scoring_server.LOGGERS, scoring_server.takes, scoring_server.is_idle))
-        super().__init__(self.telemetry, level=resolved.level, exclude=resolved.exclude, aside=tuple(aside))
-        self.telemetry.handlers.add(self)
-        if resolved.disabled:
-            self.addFilter(lambda _record: False)
-
-
-def configure(
-    *,
-    connection_string: str | None = None,
-    home: str | os.PathLike[str] | None = None,
-    storage: str | None = None,
-    exporter: str | Iterable[str] | None = None,
-    service: str | None = None,
-    model: str | None = None,
-    level: int | str | None = None,
-    capture_print: bool | None = None,
-    **more: Any,
-) -> Telemetry:
-    """
-    Start: log records of *level* and above, and prints, become items on disk below *home*.
-
-    Records of all loggers are taken, whatever the script does with logging
-    before or after, and the console shows what it would show without us (see
-    `capture.records`). An exception that ends the process or a thread is
-    recorded too. Further keywords and the environment names are in the README's
-    table of settings.
-
-    Calling it again with the same settings returns the same telemetry; with
-    others, it shuts down the one before.
-
-    With a *connection_string* a thread delivers the journal to Application
-    Insights, and what was not sent when the process ends goes out with the next
-    start. *exporter* says how ("none" leaves it to `scoretrace export`), and
-    *storage* is the account that payloads go to.
-
-    Raises:
-        SettingsError: a setting is unknown or cannot work.
-        MissingExtraError: what the exporter or the storage needs is not installed.
-    """
-    given = {
-        "connection_string": connection_string,
-        "home": home,
-        "storage": storage,
-        "exporter": exporter,
-        "service": service,
-        "model": model,
-        "level": level,
-        "capture_print": capture_print,
-        **more,
-    }
-    with _lock:
-        settings = resolve(given)
-        for other in list(_known.values()):
-            if other.configured and other.settings != settings:
-                other.shutdown()
-        return _configured(settings)
-
-
-def _configured(settings: Settings) -> Telemetry:
-    telemetry = telemetry_for(settings)
-    if not telemetry.configured:
-        root = logging.getLogger()
-        for handler in list(root.handlers):  # from a logging.json: a row is to be one row
-            if isinstance(handler, TelemetryHandler) and handler.telemetry is not telemetry:
-                root.removeHandler(handler)
-        telemetry.install(TelemetryHandler(settings))
-    return telemetry
-
-
-def take_over(before: Telemetry) -> Telemetry:
-    """Configure with the settings of *before*."""
-    with _lock:
-        return _configured(before.settings)
-
-
-def log(obj: Any = None, /, **fields: Any) -> None:
-    """
-    Record one structured trace: the fields, and those of *obj* if it is a mapping, become custom dimensions.
-
-    Containers become JSON text there, so that
-    ``parse_json(tostring(customDimensions.input))`` reads them in Kusto. The
-    message is *obj* if it is text, its JSON if it is some other value, and else
-    the names of the fields. Never raises; without a `configure` before it,
-    nothing is recorded.
-    """
-    telemetry = _wanted()
-    if telemetry is not None:
-        telemetry.log(obj, **fields)
-
-
-@overload
-def request(run: Run, /) -> Run: ...
-@overload
-def request(*, name: str | None = None) -> Callable[[Run], Run]: ...
-def request(run: Any = None, /, *, name: str | None = None) -> Any:
-    """
-    Time each call of *run* as a request named after it, and give all that happens inside the same operation id.
-
-    The result code is 200, the `status_code` of a response object, the second
-    part of a ``(body, status)`` tuple, or 500 when *run* raises; the exception
-    goes on and becomes a row of its own.
-
-        @scoretrace.request
-        def run(raw_data): ...
-    """
-    if run is None:
-        return lambda function: requests.timed(function, _wanted, name)
-    return requests.timed(run, _wanted, name)
-
-
-def request_context(
-    name: str = "request",
-    *,
-    url: str = "",
-    source: str = "",
-    traceparent: str = "",
-    custom_dimensions: Mapping[str, Any] | None = None,
-) -> RequestContext:
-    """
-    Do for a block of code what `request` does for a function.
-
-        with scoretrace.request_context("score") as context:
-            ...
-
-    *traceparent* is the W3C header of the caller; one that is malformed is
-    ignored. Inside, `context.result_code`, `context.success` and
-    `context.custom_dimensions` may be set.
-    """
-    return RequestContext(
-        _wanted(), name, url=url, source=source, traceparent=traceparent, custom_dimensions=custom_dimensions
-    )
-
-
-_warned = False
-
-
-def _wanted() -> Telemetry | None:
-    global _warned  # noqa: PLW0603 - said once a process
-    if _current is None and not _warned:
-        _warned = True
-        _log.warning("nothing is recorded before scoretrace.configure() or a TelemetryHandler")
-    return _current
