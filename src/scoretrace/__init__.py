@@ -15,9 +15,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scoretrace.collect.collector import BasicCorrelationContext, Collector
+    from scoretrace.collect.model_data_collector import ModelDataCollector
     from scoretrace.diagnosis import doctor
     from scoretrace.engine import Result, queries, query
     from scoretrace.errors import (
+        CollectionError,
         FormatError,
         MissingExtraError,
         PayloadChanged,
@@ -48,12 +51,16 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BasicCorrelationContext",
+    "CollectionError",
+    "Collector",
     "FormatError",
     "GuardedLogExporter",
     "GuardedSpanExporter",
     "JournalLogExporter",
     "JournalSpanExporter",
     "MissingExtraError",
+    "ModelDataCollector",
     "PayloadChanged",
     "PayloadError",
     "PayloadNotFound",
@@ -82,6 +89,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    **dict.fromkeys(("BasicCorrelationContext", "Collector"), "collect.collector"),
+    "ModelDataCollector": "collect.model_data_collector",
     "doctor": "diagnosis",
     "guard": "guarding",
     "map_texts": "item",
@@ -98,7 +107,7 @@ _HOMES = {
 }
 
 
-_MODULES = {"middleware"}  # public as modules
+_MODULES = {"compat", "middleware"}  # public as modules
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ import io
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from scoretrace import forks
@@ -80,6 +80,14 @@ class MemoryBlobs:
         if name not in self._blobs:
             raise FileNotFoundError(name)
         return io.BytesIO(self._blobs[name])
+
+
+class Appendable(NamedTuple):
+    """The *size* of a blob, of how many *blocks* it is, and whether it *is_append*, a blob for appending."""
+
+    size: int
+    blocks: int
+    is_append: bool
 
 
 class AzureBlobs:
@@ -153,6 +161,15 @@ class AzureBlobs:
         what was appended before its answer was lost is not appended again.
         Raises FileExistsError where it is another kind of blob, or is full.
         """
+        return at + len(data) if self.extend(name, data, at) else self.size(name) or 0
+
+    def extend(self, name: str, data: bytes, at: int) -> bool:
+        """
+        Append *data* (at most 100 MiB) to the append blob *name* if its size is *at*; says whether it was.
+
+        Many may do so at a time: each append is of one of them. Raises
+        FileExistsError where it is another kind of blob, or is full.
+        """
         blob = self._blob(name, create=True)
         from azure.core import MatchConditions
         from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceModifiedError
@@ -169,8 +186,34 @@ class AzureBlobs:
                 self._containers.clear()  # it may be the container that somebody removed
             elif error.status_code != 412:
                 raise
-            return self.size(name) or 0
-        return at + len(data)
+            return False
+        return True
+
+    def look(self, name: str) -> Appendable | None:
+        """What there is to know of *name* for whoever wants to append to it; None where there is no such blob."""
+        blob = self._blob(name)
+        from azure.core.exceptions import ResourceNotFoundError
+
+        try:
+            found = blob.get_blob_properties()
+        except ResourceNotFoundError:
+            return None
+        is_append = found.blob_type == "AppendBlob"
+        return Appendable(int(found.size), found.append_blob_committed_block_count or 0, is_append)
+
+    def read(self, name: str, start: int, count: int) -> bytes:
+        """Up to *count* bytes of *name* from *start* on; nothing where there is no such blob, or it ends before."""
+        blob = self._blob(name)
+        from azure.core.exceptions import HttpResponseError
+
+        if not count:
+            return b""
+        try:
+            return bytes(blob.download_blob(offset=start, length=count).readall())
+        except HttpResponseError as error:
+            if error.status_code in {404, 416}:
+                return b""
+            raise
 
     def address(self, name: str) -> str:
         """The URL of *name*, without any secret."""

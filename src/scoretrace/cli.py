@@ -395,7 +395,7 @@ def _said(result: Exported, settings: Settings) -> str:
     if settings.exporter != ("blob_export",):
         parts.append(f"{count(result.delivered, 'item')} delivered")
     parts += [f"{number:,} {reason}" for reason, number in result.given_up.items()]
-    if "blob_export" in settings.exporter:
+    if result.copied or "blob_export" in settings.exporter:
         parts.append(f"{count(result.copied, 'byte')} copied")
     if result.waiting:
         parts.append(f"{count(result.waiting, 'byte')} still waiting in {settings.home}")

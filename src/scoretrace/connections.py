@@ -75,11 +75,11 @@ def ingestion(text: str) -> Ingestion:
     return Ingestion(key.lower(), endpoint.rstrip("/"), fields.get("aadaudience", "") or DEFAULT_AUDIENCE)
 
 
-def storage_url(text: str) -> str:
+def storage_url(text: str, setting: str = "storage") -> str:
     """
     The URL below which blobs lie, without any secret: of the account, or of a container or folder in it.
 
-    *text* is a connection string, or a URL with or without a SAS.
+    *text* is a connection string, or a URL with or without a SAS; *setting* is what messages call it.
 
     >>> storage_url("AccountName=team;AccountKey=c2VjcmV0;EndpointSuffix=core.windows.net")
     'https://team.blob.core.windows.net'
@@ -92,26 +92,26 @@ def storage_url(text: str) -> str:
     text = text.strip()
     if "://" in text.partition("=")[0]:
         if not _is_url(text):
-            raise SettingsError(f"storage is no URL of a storage account: {_STORAGE_WAY_OUT}")
+            raise SettingsError(f"{setting} is no URL of a storage account: {_STORAGE_WAY_OUT}")
         if "?" not in text and urlsplit(text).scheme != "https":
-            raise SettingsError("storage is a URL without a SAS, and with http: a token is only sent over https")
+            raise SettingsError(f"{setting} is a URL without a SAS, and with http: a token is only sent over https")
         return text.partition("?")[0].rstrip("/")
     fields, broken = _fields(text)
     if fields.get("usedevelopmentstorage", "").lower() == "true":
         return DEVELOPMENT_URL
     if broken or not fields:
-        raise SettingsError(f"storage is neither a URL nor a whole connection string: {_STORAGE_WAY_OUT}")
+        raise SettingsError(f"{setting} is neither a URL nor a whole connection string: {_STORAGE_WAY_OUT}")
     if not (fields.get("accountkey") or fields.get("sharedaccesssignature")):
-        raise SettingsError(f"storage has neither an AccountKey nor a SharedAccessSignature: {_STORAGE_WAY_OUT}")
+        raise SettingsError(f"{setting} has neither an AccountKey nor a SharedAccessSignature: {_STORAGE_WAY_OUT}")
     url = fields.get("blobendpoint")
     if url is None:
         name = fields.get("accountname", "")
         if not _ACCOUNT.fullmatch(name):
-            raise SettingsError(f"storage has no AccountName, or one that cannot be: {_STORAGE_WAY_OUT}")
+            raise SettingsError(f"{setting} has no AccountName, or one that cannot be: {_STORAGE_WAY_OUT}")
         scheme = fields.get("defaultendpointsprotocol", "https")
         url = f"{scheme}://{name}.blob.{fields.get('endpointsuffix', 'core.windows.net')}"
     if not _is_url(url):
-        raise SettingsError(f"storage has a BlobEndpoint that is no URL: {_STORAGE_WAY_OUT}")
+        raise SettingsError(f"{setting} has a BlobEndpoint that is no URL: {_STORAGE_WAY_OUT}")
     return url.partition("?")[0].rstrip("/")
 
 

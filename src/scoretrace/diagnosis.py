@@ -126,9 +126,9 @@ def _home(settings: Settings) -> list[Finding]:
     found = [Finding("home", f"{home} can be written, {free // 1024**2:,} MB free", ok=free > _LEAST_FREE)]
     if settings.disabled:
         found.append(Finding("home", "disabled: nothing is captured", ok=False))
-    for service in switches.switched_off(home):
+    for service, what in switches.switched_off(home):
         path = switches.path_of(home, service)
-        found.append(Finding("home", f"recording is switched off for {service}: {path}", ok=False))
+        found.append(Finding("home", f"{what} is switched off for {service}: {path}", ok=False))
     return found
 
 

@@ -7,6 +7,7 @@ Everything scoretrace raises, in one tree.
     ├── PayloadError
     │   ├── PayloadNotFound  no such item, or an item whose payload was never diverted
     │   └── PayloadChanged   the stored bytes are not the ones the row points at
+    ├── CollectionError      data that a collector does not take, handed to its on_error
     ├── SourceError          nothing to read where the reader was pointed
     ├── QueryError           a query that cannot be answered, with line and column where known
     │   ├── QuerySyntaxError
@@ -16,7 +17,7 @@ Everything scoretrace raises, in one tree.
     └── MissingExtraError    an optional dependency that is not installed
 
 They reach the developer who configures, reads or queries. A log or print call
-raises none of them.
+raises none of them, nor does `collect`.
 """
 
 from __future__ import annotations
@@ -44,6 +45,14 @@ class PayloadNotFound(PayloadError, LookupError):  # noqa: N818 - reads as what 
 
 class PayloadChanged(PayloadError):  # noqa: N818 - reads as what happened
     """The stored bytes do not have the SHA-256 that the row states."""
+
+
+class CollectionError(ScoretraceError, ValueError):
+    """Data that a collector does not take. Its *reason* is what `stats` counts it under."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        self.reason = reason
+        super().__init__(message)
 
 
 class SourceError(ScoretraceError, LookupError):

@@ -14,6 +14,10 @@ if sys.platform == "win32":  # pragma: no cover - promised to log and read there
         except OSError:
             return False
         return True
+
+    def unlock(fd: int) -> None:
+        """Let others have it."""
+        msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
 else:
     import fcntl
 
@@ -24,3 +28,7 @@ else:
         except OSError:
             return False
         return True
+
+    def unlock(fd: int) -> None:
+        """Let others have it."""
+        fcntl.flock(fd, fcntl.LOCK_UN)

@@ -24,7 +24,7 @@ from scoretrace.connections import said
 from scoretrace.settings import Settings
 
 _log = logging.getLogger("scoretrace")
-_NAMED = re.compile(rb'"payload_uri":"([^"\\]+)"')
+_NAMED = re.compile(rb'"(?:payload_uri|dataref)":"([^"\\]+)"')  # in telemetry, in collected data
 _AT_ONCE = 4  # uploads
 _REFUSALS = frozenset({400, 409, 411, 412, 413, 416})  # HTTP answers that mean one blob, and not the account
 _REMEMBERED = 10_000  # names of payloads that are known to be stored

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from scoretrace import process
+from scoretrace import compat, process
 from scoretrace.capture.requests import is_timed
 from scoretrace.capture.values import as_json
 from scoretrace.errors import ScriptError
@@ -51,7 +51,9 @@ def score(
     `run` gets what the server would give it for a POST with that body: the text,
     the values that inference-schema's decorators ask for, or with ``@rawhttp`` a
     Flask request. A parameter called ``request_headers`` gets an empty
-    dictionary, an async `run` is awaited, and a stream is read to its end. Each
+    dictionary, an async `run` is awaited, and a stream is read to its end. Azure
+    ML's own packages are answered for where they are not installed (see
+    `scoretrace.compat`). Each
     call is a request of the current telemetry, which
     `configure` starts with the environment's settings if there is none. A `run`
     that raises is a failed request; the next line is scored all the same.
@@ -97,6 +99,7 @@ def _load(path: Path) -> ModuleType:
     if importlib.util.find_spec(_SERVER) is not None:
         importlib.import_module(f"{_SERVER}.server")  # answers for azureml.contrib.services, as behind the server
         sys.modules[f"{_SERVER}.api.aml_request"]._rawHttpRequested = False  # type: ignore[attr-defined] # noqa: SLF001
+    compat.install()
     folder = str(path.absolute().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
+from string import Formatter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -29,6 +30,7 @@ EXPORTERS = ("azure_monitor", "opentelemetry", "opencensus", "blob_export", "non
 _ARGUMENT = "argument"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg])?i?b?", re.IGNORECASE)
 _CLEAN = re.compile(r"[^\w.-]+")
+_IN_NAMES = {"designation", "model", "collection"}  # what the name of a file with collected data may hold
 
 
 Processor = Callable[[Item], Item | None]
@@ -61,6 +63,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     processors: tuple[Processor, ...]
     sampling_percentage: tuple[tuple[str, int], ...]
     exclude: tuple[str, ...]
+    collect_model_data: bool
+    model_data_storage: str
+    model_data_file: str
+    model_data_boundary: int
     keep_days: float
     keep_bytes: int
     segment_bytes: int
@@ -108,7 +114,8 @@ def path_part(text: str) -> str:
     >>> path_part("../my service"), path_part("..")
     ('.._my_service', 'default')
     """
-    part = _CLEAN.sub("_", text.strip())[:128]
+    # File systems count bytes: 255 of them, and endings are still to come.
+    part = _CLEAN.sub("_", text.strip()).encode("utf-8", "replace")[:128].decode("utf-8", "ignore")
     return part if part.strip(".") else "default"
 
 
@@ -164,6 +171,20 @@ def _workspace(value: Any) -> str:
     if len(parts) == 3:
         return "/".join(parts)
     raise ValueError("must be a name, or subscription/resource group/name")
+
+
+def _file_name(value: Any) -> str:
+    name = _name(value)
+    if not name.endswith(".csv") or not {field for _, field, _, _ in Formatter().parse(name) if field} <= _IN_NAMES:
+        raise ValueError(f"must be a name that ends in .csv; {{{'} and {'.join(sorted(_IN_NAMES))}}} may be in it")
+    return name
+
+
+def _boundary(value: Any) -> int:
+    text = str(value).strip().lower()
+    if text not in {"day", "hour"}:
+        raise ValueError("must be day or hour")
+    return 60 if text == "hour" else 1440
 
 
 def _names(value: Any) -> tuple[str, ...]:
@@ -358,6 +379,35 @@ SETTINGS = (
         _names,
         "loggers left alone, with all below them, in place of the default: what delivers telemetry must not feed it",
     ),
+    Setting(
+        "collect_model_data",
+        ("AML_MODEL_DC_STORAGE_ENABLED",),
+        True,
+        _boolean,
+        "ModelDataCollector and Collector collect; false makes them do nothing",
+    ),
+    Setting(
+        "model_data_storage",
+        ("AML_MODEL_DC_STORAGE",),
+        "",
+        _text,
+        "the account that collected data is delivered to, where it is not that of storage",
+        secret=True,
+    ),
+    Setting(
+        "model_data_file",
+        ("SCORETRACE_MODEL_DATA_FILE",),
+        "data.csv",
+        _file_name,
+        "the name of the files with collected data; {designation}.csv is what azureml-monitoring wrote",
+    ),
+    Setting(
+        "model_data_boundary",
+        ("AML_MODEL_DC_BOUNDARY",),
+        "day",
+        _boundary,
+        "what the column $aml_dc_boundary says, in minutes: day (1440) or hour (60)",
+    ),
     Setting("keep_days", ("SCORETRACE_KEEP_DAYS",), 30.0, _positive, "how long delivered telemetry stays on disk"),
     Setting("keep_bytes", ("SCORETRACE_KEEP_BYTES",), 2 * 1024**3, _bytes, "how much of it"),
     Setting(
@@ -471,6 +521,8 @@ def _read(setting: Setting, value: Any, origin: str) -> Any:
 
 def _agree(values: Mapping[str, Any]) -> None:
     """What settings want of each other."""
+    if values["model_data_storage"]:
+        storage_url(values["model_data_storage"], "model_data_storage")
     if values["storage"]:
         storage_url(values["storage"])
     elif "blob_export" in values["exporter"]:

@@ -68,10 +68,11 @@ def export(
     if not settings.home.exists() and not follow:
         raise SourceError(f"there is no telemetry in {settings.home}: nothing to deliver")
     drains = routes.drains(settings, overflow_of(settings), gentle=False, keyless=True)
+    drains += routes.collected(settings, gentle=False)
     if not drains:
         raise SettingsError(
-            "there is nowhere to deliver to: set APPLICATIONINSIGHTS_CONNECTION_STRING, "
-            "or storage with the exporter blob_export"
+            "there is nowhere to deliver to: set APPLICATIONINSIGHTS_CONNECTION_STRING for telemetry, "
+            "or AZURE_STORAGE_CONNECTION_STRING for collected model data and the exporter blob_export"
         )
     settings.home.mkdir(parents=True, exist_ok=True)
     Journal(settings.home, settings.app_folder).recover()

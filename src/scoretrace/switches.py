@@ -3,7 +3,7 @@ The switches of a service, in its home folder: on and off while it runs.
 
 ``state/switches/<service>.json`` holds an object; what it does not say is on:
 
-    {"enable_app_insights": false}
+    {"enable_app_insights": false, "collect_model_data": true}
 """
 
 from __future__ import annotations
@@ -22,10 +22,14 @@ LOOK_SECONDS = 0.5  # between looks at the file; a change is obeyed within two s
 _log = logging.getLogger("scoretrace")
 
 
+_SAID = {"enable_app_insights": "recording", "collect_model_data": "collecting model data"}
+
+
 class Switches(msgspec.Struct, frozen=True):
     """What is on; all of it where nobody said anything."""
 
     enable_app_insights: bool = True
+    collect_model_data: bool = True
 
 
 def path_of(home: Path, service: str) -> Path:
@@ -33,15 +37,14 @@ def path_of(home: Path, service: str) -> Path:
     return home / "state" / "switches" / f"{path_part(service)}.json"
 
 
-def switched_off(home: Path) -> list[str]:
-    """The services of *home* for which recording is switched off."""
-    return [path.stem for path in sorted((home / "state" / "switches").glob("[!.]*.json")) if _is_off(path)]
-
-
-def _is_off(path: Path) -> bool:
-    with suppress(OSError, msgspec.MsgspecError):
-        return not msgspec.json.decode(path.read_bytes(), type=Switches).enable_app_insights
-    return False
+def switched_off(home: Path) -> list[tuple[str, str]]:
+    """The services of *home* for which something is switched off, and what."""
+    found = []
+    for path in sorted((home / "state" / "switches").glob("[!.]*.json")):
+        with suppress(OSError, msgspec.MsgspecError):
+            said = msgspec.json.decode(path.read_bytes(), type=Switches)
+            found += [(path.stem, what) for name, what in _SAID.items() if not getattr(said, name)]
+    return found
 
 
 class Watch:
@@ -80,5 +83,6 @@ class Watch:
 
     def _turn(self, found: Switches) -> None:
         before, self._found = self._found, found
-        if before.enable_app_insights != found.enable_app_insights:
-            _log.warning("recording is switched %s: %s", "on" if found.enable_app_insights else "off", self.path)
+        for name, what in _SAID.items():
+            if getattr(before, name) != getattr(found, name):
+                _log.warning("%s is switched %s: %s", what, "on" if getattr(found, name) else "off", self.path)

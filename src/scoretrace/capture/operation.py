@@ -25,10 +25,10 @@ class Operation:
 
     *dimensions* are custom dimensions that the rows share. *is_served* says
     that it is a call which a server answers, so that a function which is timed
-    inside is no request of its own.
+    inside is no request of its own. In *kept* others keep what belongs to it.
     """
 
-    __slots__ = ("_shared_json", "dimensions", "id", "is_served", "json", "name", "parent_id")
+    __slots__ = ("_kept", "_shared_json", "dimensions", "id", "is_served", "json", "name", "parent_id")
 
     def __init__(
         self,
@@ -45,6 +45,14 @@ class Operation:
         self.json = continuous_export.operation(id, name, parent_id)
         self.dimensions: dict[str, str] = {}
         self._shared_json: bytes | None = b""
+        self._kept: dict[str, Any] | None = None
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What others keep with it, by name."""
+        if self._kept is None:  # most requests have nothing to keep
+            self._kept = {}
+        return self._kept
 
     @property
     def shared_json(self) -> bytes:

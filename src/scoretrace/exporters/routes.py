@@ -12,6 +12,7 @@ from scoretrace.blobs import AzureBlobs
 from scoretrace.connections import Ingestion, credential, said
 from scoretrace.errors import MissingExtraError
 from scoretrace.exporters.blob_export import BlobDrain
+from scoretrace.exporters.collected import CollectedDrain
 from scoretrace.exporters.drain import Drain
 from scoretrace.exporters.items import ItemDrain, Send
 from scoretrace.limits import guard
@@ -64,6 +65,23 @@ def drains(settings: Settings, payloads: Overflow, *, gentle: bool, keyless: boo
                 )
             )
     return found
+
+
+def collected(settings: Settings, *, gentle: bool) -> list[Drain]:
+    """
+    What delivers collected model data; nothing where there is no storage.
+
+    Raises:
+        MissingExtraError: what storage needs is not installed.
+    """
+    storage = settings.model_data_storage or settings.storage
+    if not storage:
+        return []
+    _need("blob_export", "storage")
+    if isinstance(settings.credential, str) and settings.credential:
+        _need("credential", "credential")
+    connect = partial(AzureBlobs, storage, credential=settings.credential)
+    return [CollectedDrain(settings.home, connect=connect, gentle=gentle)]
 
 
 def check(settings: Settings) -> None:

@@ -1,0 +1,261 @@
+"""
+Where the collectors of a process put what they collect: files in the home, and from there in storage.
+
+A row is in its file when `collect` returns. While the disk refuses, rows wait in
+memory, up to the setting `buffer_bytes`. Where storage is configured, one
+process of the home delivers, as with telemetry; it may be down for as long as it
+likes.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import time
+from collections import Counter, OrderedDict, deque
+from contextlib import suppress
+from threading import RLock
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from scoretrace import forks, process
+from scoretrace.errors import MissingExtraError
+from scoretrace.settings import Settings, resolve
+from scoretrace.shared_file import SharedFile, open_one
+from scoretrace.switches import Watch
+
+if TYPE_CHECKING:
+    from scoretrace.exporters.worker import Worker
+
+_MOST_OPEN = 64  # files
+_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.01, 1.0
+_DAY = 86_400
+
+_log = logging.getLogger("scoretrace")
+
+
+class Series(NamedTuple):
+    """Files of one day (or hour), the first of them that begins with *header*: ``<folder>/<stem>[_<n>]<suffix>``."""
+
+    folder: str
+    stem: str
+    suffix: str
+    header: bytes = b""
+    quoted: bool = False
+
+
+class Sink:
+    """
+    Writes into the home of *settings*, and has it delivered.
+
+    Counts what was `lost`, by reason, in rows.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.lost: Counter[str] = Counter()
+        self._files: OrderedDict[Series, SharedFile] = OrderedDict()
+        self._watches: dict[str, Watch] = {}
+        self._begin()
+        self._worker = self._start_worker()
+        forks.tell(self)
+        atexit.register(self.close)
+
+    def _begin(self) -> None:
+        self._lock = RLock()  # reentrant: a signal handler may collect while its own thread does
+        self._busy = False
+        self._buffer: deque[tuple[Series, bytes, int]] = deque()
+        self._buffered = 0
+        self._warned = False
+        self._retry_at, self._retry_seconds = 0.0, _RETRY_SECONDS
+
+    def after_fork(self) -> None:
+        """Open files of the child's own; what waits in memory is the parent's to write."""
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+        self.lost.clear()
+        self._begin()
+
+    def _start_worker(self) -> Worker | None:
+        settings = self.settings
+        if settings.disabled or not settings.exporter or not (settings.model_data_storage or settings.storage):
+            return None
+        from scoretrace.exporters import routes
+        from scoretrace.exporters.worker import Worker
+
+        try:
+            return Worker(routes.collected(settings, gentle=True), first=self.write_out)
+        except MissingExtraError as error:
+            # Storage may be in the environment for somebody else; a script must still run.
+            _log.warning("collected data stays in %s: %s", settings.home, error)
+            return None
+
+    def is_on(self, service: str) -> bool:
+        """Whether anything is collected now for *service*: settings and the switch in the home say so."""
+        if self.settings.disabled or not self.settings.collect_model_data:
+            return False
+        watch = self._watches.get(service)
+        if watch is None:
+            watch = self._watches[service] = Watch(self.settings.home, service)
+        return watch.now().collect_model_data
+
+    def append(self, series: Series, data: bytes, rows: int) -> None:
+        """Append *data*, which is *rows* whole records. Never raises."""
+        with self._lock:
+            if self._busy:  # a signal handler
+                self._keep(series, data, rows)
+                return
+            self._busy = True
+            try:
+                if (self._buffer and not self._drain()) or not self._put(series, data):
+                    self._keep(series, data, rows)
+            finally:
+                self._busy = False
+        if self._worker is not None:
+            self._worker.wake()
+
+    def write_out(self) -> bool:
+        """Write what waits in memory; says whether nothing waits any more."""
+        with self._lock:
+            if not self._busy:
+                self._busy = True
+                try:
+                    self._retry_at = 0.0
+                    self._drain()
+                finally:
+                    self._busy = False
+            return not self._buffer
+
+    def flush(self, timeout: float | None) -> bool:
+        """Write what waits in memory and deliver what is on disk; see `ModelDataCollector.flush`."""
+        end = float("inf") if timeout is None else time.monotonic() + timeout
+        while not self.write_out():
+            if time.monotonic() >= end:
+                return False
+            time.sleep(0.05)
+        return self._worker is None or self._worker.flush(end - time.monotonic())
+
+    def stats(self) -> dict[str, Any]:
+        """What `ModelDataCollector.stats` says of all collectors together."""
+        found = {"delivered": 0, "waiting": 0} if self._worker is None else self._worker.stats()
+        return {
+            "buffered": sum(rows for _, _, rows in self._buffer),
+            "lost": dict(self.lost),
+            "delivered_bytes": found.get("copied", 0),
+            "waiting_bytes": found["waiting"],
+        }
+
+    def close(self) -> None:
+        """Write what waits, and count what could not be written as lost. The files open again when they are needed."""
+        self.write_out()
+        with self._lock:
+            if self._buffer:
+                rows = sum(rows for _, _, rows in self._buffer)
+                self.lost["disk"] += rows
+                self._say(f"{rows} collected rows were lost: {self.settings.home} cannot be written")
+                self._buffer.clear()
+                self._buffered = 0
+            while self._files:
+                self._files.popitem()[1].close()
+
+    # What follows holds the lock.
+
+    def _put(self, series: Series, data: bytes) -> bool:
+        if time.monotonic() < self._retry_at:
+            return False
+        try:
+            try:
+                self._file(series).append(data)
+            except FileNotFoundError:  # somebody removed it, or its folder: there is another one now
+                self._forget(series)
+                self._file(series).append(data)
+        except OSError as error:
+            self._outage(series, error)
+            return False
+        self._retry_at, self._retry_seconds = 0.0, _RETRY_SECONDS
+        if self._warned:
+            self._warned = False
+            self._say(f"{self.settings.home} can be written again")
+        return True
+
+    def _file(self, series: Series) -> SharedFile:
+        found = self._files.get(series)
+        if found is None:
+            folder, stem, suffix, header, quoted = series
+            found = self._files[series] = open_one(self.settings.home, folder, stem, suffix, header, quoted=quoted)
+            if len(self._files) > _MOST_OPEN:
+                self._files.popitem(last=False)[1].close()
+        return found
+
+    def _forget(self, series: Series) -> None:
+        file = self._files.pop(series, None)
+        if file is not None:
+            file.close()
+
+    def _drain(self) -> bool:
+        while self._buffer:
+            series, data, _ = self._buffer[0]
+            if not self._put(series, data):
+                return False
+            self._buffer.popleft()
+            self._buffered -= len(data)
+        return True
+
+    def _keep(self, series: Series, data: bytes, rows: int) -> None:
+        if self._buffered + len(data) > self.settings.buffer_bytes:
+            self.lost["disk"] += rows
+            return
+        self._buffer.append((series, data, rows))
+        self._buffered += len(data)
+
+    def _outage(self, series: Series, error: OSError) -> None:
+        self._forget(series)
+        self._retry_at = time.monotonic() + self._retry_seconds
+        self._retry_seconds = min(self._retry_seconds * 2, _LONGEST_RETRY_SECONDS)
+        if not self._warned:
+            self._warned = True
+            kept = f"keeping up to {self.settings.buffer_bytes // 1024} KB in memory"
+            self._say(f"cannot write collected data to {self.settings.home} ({error}): {kept}")
+
+    def _say(self, message: str) -> None:
+        with suppress(Exception):
+            _log.warning("%s", message)
+
+
+_sinks: dict[Settings, Sink] = {}
+
+
+def sink() -> Sink:
+    """
+    The one of this process, by the settings of the telemetry that is configured, or else of the environment.
+
+    Raises:
+        SettingsError: a setting in the environment cannot work.
+    """
+    current = process.current()
+    settings = resolve() if current is None else current.settings
+    found = _sinks.get(settings)
+    if found is None:
+        found = _sinks[settings] = Sink(settings)
+    return found
+
+
+def day(now: float) -> str:
+    """
+    The folder of the UTC day of *now*, in seconds since 1970.
+
+    >>> day(0.0)
+    '1970/01/01'
+    """
+    return _day(int(now // _DAY))
+
+
+def _day(number: int) -> str:
+    found = _days.get(number)
+    if found is None:
+        _days.clear()
+        found = _days[number] = time.strftime("%Y/%m/%d", time.gmtime(number * _DAY))
+    return found
+
+
+_days: dict[int, str] = {}

@@ -1,0 +1,230 @@
+"""
+Anything that scripts hand to a collector as rows: arrays, frames, lists, dictionaries.
+
+No library is imported for it: what came from one can only be there if the
+script imported it. Speech, images and video are not collected, as the
+documentation of azureml-monitoring says; they are refused, and counted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
+from typing import Any, NamedTuple
+
+from scoretrace.capture.values import as_text
+from scoretrace.errors import CollectionError
+
+_FEW = 64  # values up to which one at a time is quicker than vectors
+_NUMBERS = frozenset({int, float})
+_PARTS = "iufb"  # kinds of numpy's numbers and booleans
+_MEDIA = frozenset({"PIL", "imageio", "torchaudio", "cv2", "av"})
+
+
+class Table(NamedTuple):
+    """
+    *rows* of Python values, all of one length, under *names*, which is None where the data has none.
+
+    *is_numeric* where all values are int, float or None.
+    """
+
+    names: list[str] | None
+    rows: list[list[Any]]
+    is_numeric: bool = False
+
+
+def table(data: Any, *, per_prediction: bool = False) -> Table:
+    """
+    *data* as rows.
+
+    An array or list of one dimension is one row, as documented, or with
+    *per_prediction* a column: a row for each of its values.
+
+    Raises:
+        CollectionError: it is media, or nothing that has rows.
+    """
+    if isinstance(data, (list, tuple)):
+        return _list(data, per_prediction=per_prediction)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(data, (numpy.ndarray, numpy.generic)):
+        return _array(data, numpy, per_prediction=per_prediction)
+    if isinstance(data, Mapping):
+        return _mapping(data)
+    if isinstance(data, (bytes, bytearray, memoryview)) or hasattr(data, "getbuffer"):
+        raise CollectionError("media", f"{_kind(data)} is not collected: speech, images and video are no rows")
+    if isinstance(data, (str, int, float)):
+        return Table(None, [[data]])
+    package = type(data).__module__.partition(".")[0]
+    if package in _MEDIA:
+        raise CollectionError("media", f"{_kind(data)} is not collected: speech, images and video are no rows")
+    frame = _frame(data, package, per_prediction=per_prediction)
+    if frame is not None:
+        return frame
+    if numpy is not None and hasattr(data, "__array__"):
+        try:
+            array = numpy.asarray(data)
+        except Exception as error:
+            raise CollectionError("type", f"{_kind(data)} gives no array: {as_text(error)}") from error
+        return _array(array, numpy, per_prediction=per_prediction)
+    raise CollectionError(
+        "type", f"{_kind(data)} is not collected: give an array, a frame, a list of rows or a dictionary"
+    )
+
+
+def _frame(data: Any, package: str, *, per_prediction: bool) -> Table | None:
+    """Frames and series, told by where their class is from and what they have."""
+    if package == "pyspark" and hasattr(data, "toPandas"):
+        data, package = data.toPandas(), "pandas"
+    if package == "polars":
+        if hasattr(data, "collect"):
+            data = data.collect()
+        if hasattr(data, "columns"):
+            return Table(list(data.columns), [list(row) for row in data.rows()])
+        return _list(data.to_list(), per_prediction=per_prediction)
+    if package == "pandas" and hasattr(data, "columns"):
+        return _pandas(data)
+    if package == "pandas" and hasattr(data, "index") and hasattr(data, "tolist"):
+        labels = list(data.index)
+        if labels and not per_prediction and all(isinstance(label, str) for label in labels):  # a row of a frame
+            return Table(labels, [data.tolist()])
+        return _list(data.tolist(), per_prediction=per_prediction)
+    if hasattr(data, "column_names") and hasattr(data, "to_pydict"):  # pyarrow
+        return _mapping(data.to_pydict())
+    if package == "scipy" and hasattr(data, "toarray"):
+        return table(data.toarray(), per_prediction=per_prediction)
+    return None
+
+
+def _pandas(frame: Any) -> Table:
+    names = [_label(label) for label in frame.columns]
+    kinds = {(dtype.kind, dtype.itemsize) for dtype in frame.dtypes if hasattr(dtype, "itemsize")}
+    numpy = sys.modules["numpy"]
+    if len(kinds) == 1 and all(isinstance(dtype, numpy.dtype) and dtype.kind in _PARTS for dtype in frame.dtypes):
+        return _array(frame.to_numpy(), numpy, per_prediction=False)._replace(names=names)
+    columns = [frame.iloc[:, at].tolist() for at in range(len(names))]
+    return Table(names, [list(row) for row in zip(*columns, strict=True)])
+
+
+def _label(label: Any) -> str:
+    return "_".join(map(as_text, label)) if isinstance(label, tuple) else as_text(label)
+
+
+def _array(array: Any, numpy: Any, *, per_prediction: bool) -> Table:
+    if array.ndim > 2:
+        raise CollectionError("media", f"an array of {array.ndim} dimensions is not collected: it looks like images")
+    if array.dtype.names:
+        rows = [list(row) for row in numpy.atleast_1d(array).reshape(-1).tolist()]
+        return Table(list(array.dtype.names), rows)
+    if array.dtype.kind == "V":
+        raise CollectionError("media", "an array of bytes is not collected: speech, images and video are no rows")
+    if array.ndim < 2:
+        array = array.reshape(-1, 1) if per_prediction else array.reshape(1, -1)
+    kind = array.dtype.kind
+    if kind == "f" and array.dtype.itemsize != 8:
+        array = _shortest(array, numpy)
+    elif kind == "M":
+        array = array.astype("datetime64[us]")
+    elif kind == "m":
+        array = array.astype("timedelta64[us]")
+    return Table(None, array.tolist(), is_numeric=kind in _PARTS and kind != "b")
+
+
+def _shortest(array: Any, numpy: Any) -> Any:
+    """
+    The doubles whose shortest text is the shortest that gives a half or single back.
+
+    0.1 as a single is 0.10000000149011612 as a double, which nobody has written.
+    """
+    if array.dtype.itemsize > 8:
+        return array.astype("f8")
+    if array.size <= _FEW:
+        values = [float(str(value)) for value in array.reshape(-1)]
+        return numpy.array(values, "f8").reshape(array.shape)
+    wide = array.astype("f8")
+    found, left = wide.copy(), numpy.ones(array.shape, bool)
+    with numpy.errstate(all="ignore"):
+        exponent = numpy.floor(numpy.log10(numpy.abs(wide)))
+        for digits in range(3, 10):  # nine give any single back
+            scale = 10.0 ** (digits - 1 - exponent)
+            rounded = numpy.rint(wide * scale) / scale
+            same = left & (rounded.astype(array.dtype) == array)
+            found[same] = rounded[same]
+            left &= ~same
+            if not left.any():
+                break
+    return found
+
+
+def _list(values: Sequence[Any], *, per_prediction: bool) -> Table:
+    if values and all(isinstance(value, Mapping) for value in values):
+        names = list(dict.fromkeys(name for value in values for name in value))
+        return Table([_label(name) for name in names], [[value.get(name) for name in names] for value in values])
+    if values and all(is_row(value) for value in values):
+        rows = [value if isinstance(value, list) else _row(value) for value in values]
+        lengths = sorted(set(map(len, rows)))
+        if len(lengths) > 1:
+            raise CollectionError("ragged", f"rows of {lengths[0]} and of {lengths[-1]} values cannot be one table")
+        return Table(None, rows, is_numeric=all(map(_are_numbers, rows)))
+    if _are_numbers(values):
+        return Table(None, [[value] for value in values] if per_prediction else [list(values)], is_numeric=True)
+    if per_prediction:
+        return Table(None, [[_plain(value)] for value in values])
+    return Table(None, [[_plain(value) for value in values]] if values else [])
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    return set(map(type, values)) <= _NUMBERS and bool(values)
+
+
+def default_names(width: int) -> list[str]:
+    """Names for columns of which nobody said any."""
+    return [f"column{number}" for number in range(width)]
+
+
+def unique(names: Iterable[str], reserved: Iterable[str] = ()) -> list[str]:
+    """
+    *names* with numbers behind those that were there before: a column must have a name of its own.
+
+    >>> unique(["a", "b", "a", ""])
+    ['a', 'b', 'a_1', 'column3']
+    """
+    taken, found = set(reserved), []
+    for at, name in enumerate(names):
+        unique_name, number = name or f"column{at}", 0
+        while unique_name in taken:
+            number += 1
+            unique_name = f"{name}_{number}"
+        taken.add(unique_name)
+        found.append(unique_name)
+    return found
+
+
+def is_row(value: Any) -> bool:
+    """Whether *value*, in a list, is a row rather than a cell."""
+    return isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) == 1
+
+
+def _row(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, tuple) else list(value.tolist())
+
+
+def _plain(value: Any) -> Any:
+    """What numpy and its friends have for a number as Python has it."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _mapping(data: Mapping[Any, Any]) -> Table:
+    """A column for each key: one row of values, or as many as all of them have."""
+    names = [_label(name) for name in data]
+    columns = [_plain(value) for value in data.values()]
+    if columns and all(isinstance(column, (list, tuple)) for column in columns):
+        if len(set(map(len, columns))) > 1:
+            raise CollectionError("ragged", "columns of different lengths cannot be one table")
+        return Table(names, [list(row) for row in zip_longest(*columns)])
+    return Table(names, [columns] if names else [])
+
+
+def _kind(data: Any) -> str:
+    kind = type(data)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -1,0 +1,509 @@
+"""ModelDataCollector: what is collected, under which names, and what is not."""
+
+import datetime as dt
+import decimal
+import inspect
+import io
+import json
+import logging
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from PIL import Image
+
+import scoretrace
+from collected import HEADERS, features, files, parsed, rows, today
+from scoretrace import CollectionError, ModelDataCollector, SettingsError
+
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+NO_ID = "00000000-0000-0000-0000-000000000000"
+
+
+def test_the_signature_is_the_published_one():
+    """In names, order and defaults; what is ours comes after, by keyword."""
+    parameters = list(inspect.signature(ModelDataCollector).parameters.values())
+    published = [(one.name, one.default) for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD]
+
+    assert published == [
+        ("model_name", inspect.Parameter.empty),
+        ("designation", "default"),
+        ("feature_names", None),
+        ("workspace", "default/default/default"),
+        ("webservice_name", "default"),
+        ("model_version", "default"),
+        ("collection_name", "default"),
+    ]
+    assert [
+        getattr(ModelDataCollector, f"AML_{name}_HEADER")
+        for name in (
+            "DC_CORRELATION",
+            "DC_SCORING_TIMESTAMP",
+            "DC_BOUNDARY",
+            "WORKSPACE",
+            "SERVICE_NAME",
+            "MODEL_NAME",
+            "MODEL_VERSION",
+            "REQUEST_ID",
+        )
+    ] == HEADERS[:8]
+
+
+def test_a_row_is_at_the_documented_path(home):
+    """Subscription, group, workspace, service, model, version, designation, day, and data.csv."""
+    collector = ModelDataCollector(
+        "best_model", "inputs", ["a", "b"], "Sub/Group/Space", webservice_name="svc", model_version="3"
+    )
+    collector.collect([1, 2])
+
+    (file,) = files(home)
+    assert file == home / "modeldata/sub/group/space/svc/best_model/3/inputs" / today() / "data.csv"
+    assert file.read_bytes().startswith(",".join(["a", "b", *HEADERS]).encode() + b"\n1,2,")
+    assert b"\r" not in file.read_bytes()
+
+
+def test_a_row_says_whose_it_is(home, monkeypatch):
+    """All eight documented columns, with what the environment knows."""
+    monkeypatch.setenv("SERVICE_NAME", "from-environment")
+    monkeypatch.setenv("WORKSPACE_NAME", "space")
+    monkeypatch.setenv("AML_MODEL_DC_BOUNDARY", "hour")
+    returned = ModelDataCollector("m", "inputs").collect([1.5], "mine")
+
+    (row,) = rows(home)
+    assert {name: str(value) for name, value in returned.items()} == {name: row[name] for name in HEADERS[:8]}
+    assert re.fullmatch(f"mine-{UUID.pattern}", row["$aml_dc_correlation_id"])
+    stamp = dt.datetime.fromisoformat(row["$aml_dc_scoring_timestamp"])
+    assert re.fullmatch(r"[-\d]+T[:\d]+\.\d{6}", row["$aml_dc_scoring_timestamp"])
+    assert abs((dt.datetime.now(dt.timezone.utc).replace(tzinfo=None) - stamp).total_seconds()) < 60
+    assert [row[name] for name in HEADERS[2:]] == [
+        "60",
+        "default/default/space",
+        "from-environment",
+        "m",
+        "default",
+        NO_ID,
+        "",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (np.array([[1.5, 2.25], [3.0, 4.0]]), [["1.5", "2.25"], ["3.0", "4.0"]]),
+        (np.array([1, 2]), [["1", "2"]]),
+        (np.array([[0.1, 1e-7]], dtype="f4"), [["0.1", "1e-7"]]),
+        (np.array([[True, False]]), [["True", "False"]]),
+        (np.array([["a", "b,c"]]), [["a", "b,c"]]),
+        (np.array([[1, "x"]], dtype=object), [["1", "x"]]),
+        (np.array(["2026-01-02", "NaT"], dtype="M8[ns]"), [["2026-01-02T00:00:00", ""]]),
+        ([[1, 2.5], ["x", None]], [["1", "2.5"], ["x", ""]]),
+        ((1, 2), [["1", "2"]]),
+        ([np.array([1, 2]), np.array([3, 4])], [["1", "2"], ["3", "4"]]),
+        ([np.float32(0.5), np.int64(7)], [["0.5", "7"]]),
+        ([[1, [2, {"a": 3}]]], [["1", '[2,{"a":3}]']]),
+        ([decimal.Decimal("1.10"), dt.date(2026, 1, 2)], [["1.10", "2026-01-02"]]),
+        ([10**30, -1], [[str(10**30), "-1"]]),
+        ([float("nan"), float("inf")], [["", "inf"]]),
+        (pd.DataFrame({"a": [1, 2], "b": [1.5, None]}), [["1", "1.5"], ["2", ""]]),
+        (
+            pd.DataFrame({"a": ["x", pd.NA], "b": [pd.Timestamp("2026-01-02"), pd.NaT]}),
+            [["x", "2026-01-02T00:00:00"], ["", ""]],
+        ),
+        (pd.DataFrame({"a": [1], "b": [2]}).iloc[0], [["1", "2"]]),
+        (pd.Series([1, 2]), [["1", "2"]]),
+        (pl.DataFrame({"a": [1, None], "b": ["x", "y"]}), [["1", "x"], ["", "y"]]),
+        (pl.DataFrame({"a": [1], "b": ["x"]}).lazy(), [["1", "x"]]),
+        (pl.Series("s", [1, 2]), [["1", "2"]]),
+        ({"a": 1, "b": "x"}, [["1", "x"]]),
+        ({"a": [1, 2], "b": np.array([3, 4])}, [["1", "3"], ["2", "4"]]),
+        ([{"a": 1}, {"b": 2}], [["1", ""], ["", "2"]]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_data_of_any_tabular_kind(home, data, expected):
+    """Arrays, frames, lists of rows and dictionaries, each cell as it is."""
+    assert ModelDataCollector("m", "inputs").collect(data) is not None
+
+    assert [features(row) for row in rows(home)] == expected
+
+
+@pytest.mark.parametrize("values", [[0.9, 0.1, 0.5], np.array([0.9, 0.1, 0.5]), pd.Series([0.9, 0.1, 0.5])])
+def test_one_dimension_is_one_row_or_one_prediction_each(home, values):
+    """One row as documented; a row for each value where that is asked for."""
+    ModelDataCollector("m", "predictions").collect(values)
+    ModelDataCollector("n", "predictions", ["y"], per_prediction=True).collect(values)
+
+    by_model = {path.parts[-7]: parsed(path.read_bytes()) for path in files(home)}
+    assert [row[:3] for row in by_model["m"][1:]] == [["0.9", "0.1", "0.5"]]
+    assert [row[0] for row in by_model["n"]] == ["y", "0.9", "0.1", "0.5"]
+
+
+def test_names_come_from_the_frame_or_the_constructor(home):
+    """A frame's own win; without any, columns are numbered."""
+    ModelDataCollector("frame", "inputs", ["x", "y"]).collect(pd.DataFrame({"a": [1], 2: [3]}))
+    ModelDataCollector("given", "inputs", ["x", "y"]).collect([1, 2])
+    ModelDataCollector("none", "inputs").collect([1, 2])
+
+    found = {path.parts[-7]: parsed(path.read_bytes())[0][:2] for path in files(home)}
+    assert found == {"frame": ["a", "2"], "given": ["x", "y"], "none": ["column0", "column1"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ('say "hi", twice', '"say ""hi"", twice"'),
+        ("two\nlines\r\n", '"two\nlines\r\n"'),
+        ("=cmd|' /C calc'!A0", "=cmd|' /C calc'!A0"),
+        ("", '""'),
+        (" edge ", '" edge "'),
+        ("größe\u2028", "größe\u2028"),
+        ("\ud800", "\\ud800"),
+    ],
+)
+def test_text_is_kept_as_it_is(home, text, cell):
+    """Quoted as RFC 4180 says, never changed; a lone surrogate is its escape."""
+    ModelDataCollector("m", "inputs", ["text"]).collect([text])
+
+    body = files(home)[0].read_bytes().partition(b"\n")[2]
+    assert body.startswith(cell.encode() + b",")
+    assert features(rows(home)[0]) == [text if text != "\ud800" else "\\ud800"]
+
+
+def test_rows_of_one_call_are_numbered(home):
+    """Each has an id of its own, which begins with that of the call."""
+    returned = ModelDataCollector("m", "inputs").collect(np.zeros((3, 2)))
+
+    ids = [row["$aml_dc_correlation_id"] for row in rows(home)]
+    assert ids == [f"{returned['$aml_dc_correlation_id']}_{number}" for number in range(3)]
+
+
+def test_inputs_and_predictions_join(home):
+    """Without any help of the script: one id for both, a new one for the next scoring."""
+    inputs, predictions = ModelDataCollector("m", "inputs"), ModelDataCollector("m", identifier="predictions")
+    for number in range(3):
+        inputs.collect([number, 1])
+        predictions.collect([number * 10])
+
+    joined = {row["$aml_dc_correlation_id"]: features(row) for row in rows(home)}
+    assert [(joined[row["$aml_dc_correlation_id"]][0], row["column0"]) for row in rows(home, "predictions")] == [
+        ("0", "0"),
+        ("1", "10"),
+        ("2", "20"),
+    ]
+    assert len(joined) == 3
+
+
+def test_two_scorings_at_a_time_are_not_mixed_up(home):
+    """Each thread has its own, outside a request too."""
+    inputs, predictions = ModelDataCollector("m", "inputs"), ModelDataCollector("m", "predictions")
+    barrier = threading.Barrier(4)
+
+    def score(number):
+        for _ in range(20):
+            inputs.collect([number])
+            barrier.wait()
+            predictions.collect([number])
+
+    threads = [threading.Thread(target=score, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    joined = {row["$aml_dc_correlation_id"]: row["column0"] for row in rows(home)}
+    assert len(joined) == 80
+    assert all(joined[row["$aml_dc_correlation_id"]] == row["column0"] for row in rows(home, "predictions"))
+
+
+def test_a_prediction_without_inputs_has_an_id_of_its_own(home):
+    """Rather than that of somebody else's inputs: an id is used once by each designation, and by one model."""
+    inputs, predictions = ModelDataCollector("m", "inputs"), ModelDataCollector("m", "predictions")
+    other = ModelDataCollector("other", "predictions")
+    inputs.collect([1])
+    predictions.collect([1])
+    predictions.collect([2])
+    other.collect([3])
+
+    first, again = (row["$aml_dc_correlation_id"] for row in rows(home, "predictions"))
+    (others,) = (path for path in files(home) if "/other/" in path.as_posix())
+    assert first == rows(home)[0]["$aml_dc_correlation_id"]
+    assert len({first, again, parsed(others.read_bytes())[1][1]}) == 3
+
+
+def test_rows_belong_to_the_request_around_them(telemetry, home, items):
+    """Its operation id and its id, also where the prediction is made in another thread."""
+    inputs, predictions = ModelDataCollector("m", "inputs"), ModelDataCollector("m", "predictions")
+
+    @scoretrace.request
+    def run(data):
+        inputs.collect(data)
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(predictions.collect, [sum(data)]).result()
+
+    run([1, 2])
+    run([3, 4])
+
+    requests = {item.operation_id: item.id for item in items("request")}
+    found = rows(home)
+    assert {row["$scoretrace_operation_id"]: row["$aml_request_id"] for row in found} == requests
+    answers = {row["$aml_dc_correlation_id"]: row["column0"] for row in rows(home, "predictions")}
+    assert [answers[row["$aml_dc_correlation_id"]] for row in found] == ["3", "7"]
+
+
+def test_several_scorings_inside_one_request(telemetry, home):
+    """Each prediction belongs to the inputs before it."""
+    inputs, predictions = ModelDataCollector("m", "inputs"), ModelDataCollector("m", "predictions")
+    with scoretrace.request_context("batch"):
+        for number in range(3):
+            inputs.collect([number])
+            predictions.collect([number])
+
+    joined = {row["$aml_dc_correlation_id"]: row["column0"] for row in rows(home)}
+    assert len(joined) == 3
+    assert all(joined[row["$aml_dc_correlation_id"]] == row["column0"] for row in rows(home, "predictions"))
+
+
+@pytest.mark.parametrize(
+    "predicted",
+    [
+        [0.5, 1.5],
+        [[0.5], [1.5]],
+        np.array([0.5, 1.5]),
+        np.array([[0.5], [1.5]]),
+        pd.DataFrame({"y": [0.5, 1.5]}),
+        pl.DataFrame({"y": [0.5, 1.5]}),
+        {"y": [0.5, 1.5]},
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_add_correlations_puts_them_behind_each_row(home, predicted):
+    """As the documentation has it, for each kind of data; what is collected then carries the ids of that call."""
+    inputs, predictions = ModelDataCollector("m", "inputs"), ModelDataCollector("m", "predictions", ["y"])
+    correlations = inputs.collect([[1, 2], [3, 4]])
+    inputs.collect([9, 9])
+    shape = np.shape(predicted)
+    names = ["y"] if len(shape) != 1 else ["y", "z"]
+    predictions = ModelDataCollector("m", "predictions", names)
+
+    with_them = predictions.add_correlations(predicted, correlations)
+    returned = predictions.collect(with_them)
+
+    if not isinstance(predicted, dict):
+        assert isinstance(with_them, type(predicted))
+    found = rows(home, "predictions")
+    ids = [row["$aml_dc_correlation_id"] for row in found]
+    wanted = correlations["$aml_dc_correlation_id"]
+    assert ids == ([wanted] if len(shape) == 1 else [f"{wanted}_0", f"{wanted}_1"])
+    assert all(row["$aml_dc_scoring_timestamp"] == correlations["$aml_dc_scoring_timestamp"] for row in found)
+    assert [cell for row in found for cell in features(row)] == ["0.5", "1.5"]
+    assert returned["$aml_dc_correlation_id"] == ids[0]
+
+
+def test_add_correlations_of_nothing_changes_nothing():
+    """None is what collect returns while collection is off."""
+    collector, data = ModelDataCollector("m", "predictions"), object()
+
+    assert collector.add_correlations([1], None) == [1]
+    assert collector.add_correlations(data, {"$aml_dc_correlation_id": "x"}) is data
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"raw", "media"),
+        (bytearray(b"raw"), "media"),
+        (io.BytesIO(b"raw"), "media"),
+        (Image.new("RGB", (4, 4)), "media"),
+        (np.zeros((2, 28, 28)), "media"),
+        ([1, b"raw"], "media"),
+        ([[1, 2], [3]], "ragged"),
+        ({"a": [1, 2], "b": [3]}, "ragged"),
+        (object(), "type"),
+        (None, "type"),
+        ([1, 2, 3], "feature_names"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_no_table_is_refused_aloud_and_counted(home, caplog, data, reason):
+    """A named error, once; nothing is raised, nothing written, and the next row is collected."""
+    collector = ModelDataCollector("m", "inputs", ["a", "b"])
+    with caplog.at_level(logging.WARNING, "scoretrace"):
+        assert collector.collect(data) is None
+        assert collector.collect(data) is None
+    collector.collect([1, 2])
+
+    assert [record.message for record in caplog.records if "CollectionError: inputs of m" in record.message] != []
+    assert len(caplog.records) == 1
+    assert collector.stats()["refused"] == {reason: 2}
+    assert collector.stats()["calls"] == 3
+    assert len(rows(home)) == 1
+
+
+def test_on_error_is_told_and_may_raise():
+    """Only who asks for it gets an exception into run()."""
+    told = []
+    ModelDataCollector("m", "inputs", on_error=told.append).collect(b"raw")
+
+    def fail(error):
+        raise error
+
+    with pytest.raises(CollectionError, match="bytes is not collected"):
+        ModelDataCollector("m", "inputs", on_error=fail).collect(b"raw")
+    assert [error.reason for error in told] == ["media"]
+
+
+@pytest.mark.parametrize(
+    "data", [[], [[]], np.zeros((0, 3)), pd.DataFrame(), pl.DataFrame(), {}, pd.DataFrame({"a": []})]
+)
+def test_nothing_to_collect_is_nothing_wrong(home, data):
+    """An empty frame is no row and no error."""
+    collector = ModelDataCollector("m", "inputs")
+
+    assert collector.collect(data) is None
+    assert collector.stats()["refused"] == {}
+    assert files(home) == []
+
+
+def test_columns_of_one_name_are_told_apart(home):
+    """Each keeps its values, under a name of its own."""
+    frame = pd.DataFrame([[1, 2, 3]], columns=["a", "a", "$aml_request_id"])
+    ModelDataCollector("m", "inputs").collect(frame)
+
+    header, row = parsed(files(home)[0].read_bytes())
+    assert header[:3] == ["a", "a_1", "$aml_request_id_1"]
+    assert row[:3] == ["1", "2", "3"]
+
+
+def test_an_unknown_designation_is_a_folder_and_one_warning(home, caplog):
+    """Kept as it is, as "sal_inputs" in the reports about the old library."""
+    with caplog.at_level(logging.WARNING, "scoretrace"):
+        collector = ModelDataCollector("m", "sal_inputs")
+        collector.collect([1])
+        collector.collect([2])
+
+    assert len(rows(home, "sal_inputs")) == 2
+    assert [record.message for record in caplog.records if "sal_inputs" in record.message] != []
+    assert len(caplog.records) == 1
+
+
+def test_the_name_of_the_file(home, monkeypatch):
+    """Configurable, by collection for signals and general, and general where no designation is named."""
+    ModelDataCollector("plain").collect([1])
+    ModelDataCollector("named", "signals", collection_name="drift").collect([1])
+    monkeypatch.setenv("SCORETRACE_MODEL_DATA_FILE", "{designation}.csv")
+    ModelDataCollector("old", "inputs").collect([1])
+
+    found = {path.parts[-7]: f"{path.parts[-5]}/{path.name}" for path in files(home)}
+    assert found == {"plain": "general/data.csv", "named": "signals/drift.csv", "old": "inputs/inputs.csv"}
+
+
+@pytest.mark.parametrize(
+    "name", ["..", "../../up", "a/b", "a\\b", "nul\0byte", "x" * 300, "模" * 300, ".", "a:b*?", " spaced "]
+)
+def test_no_name_leaves_its_folder(home, name):
+    """Whatever a model, a service or a designation is called."""
+    collector = ModelDataCollector(name, name, webservice_name=name, model_version=name, collection_name=name)
+    collector.collect([1])
+
+    (file,) = files(home)
+    assert file.resolve().is_relative_to((home / "modeldata").resolve())
+    assert len(file.relative_to(home / "modeldata").parts) == 11
+    assert collector.stats()["rows"] == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"model_name": ""},
+        {"model_name": None},
+        {"model_name": "m", "designation": ""},
+        {"model_name": "m", "workspace": "a/b"},
+        {"model_name": "m", "feature_names": "abc"},
+    ],
+)
+def test_a_collector_that_cannot_work_says_so_when_it_is_made(arguments):
+    """Early, for who writes init()."""
+    with pytest.raises(SettingsError):
+        ModelDataCollector(**arguments)
+
+
+def test_the_servers_file_knows_version_and_workspace(home, monkeypatch, tmp_path):
+    """The highest version as a number; arguments win over it."""
+    config = {
+        "accountContext": {"subscriptionId": "SUB", "resourceGroupName": "RG", "accountName": "WS"},
+        "modelsInfo": {
+            "m": {"9": {}, "10": {}},
+            "placed": {"1": {"dataCollectorStoragePath": "{webservice_name}/p/q"}},
+        },
+    }
+    (tmp_path / "model_config_map.json").write_text(json.dumps(config))
+    monkeypatch.setenv("AML_APP_ROOT", str(tmp_path))
+    ModelDataCollector("m", "inputs", webservice_name="svc").collect([1])
+    ModelDataCollector("m", "labels", webservice_name="svc", model_version="2", workspace="a/b/c").collect([1])
+    ModelDataCollector("placed", "inputs", webservice_name="svc").collect([1])
+
+    folders = {path.relative_to(home / "modeldata").parent.as_posix() for path in files(home)}
+    assert folders == {
+        f"sub/rg/ws/svc/m/10/inputs/{today()}",
+        f"a/b/c/svc/m/2/labels/{today()}",
+        f"svc/p/q/inputs/{today()}",
+    }
+
+
+@pytest.mark.parametrize("content", ["not json", "[]", '{"modelsInfo": [], "accountContext": {"subscriptionId": 1}}'])
+def test_a_servers_file_of_any_kind_breaks_nothing(home, monkeypatch, tmp_path, content):
+    """It is somebody else's."""
+    (tmp_path / "model_config_map.json").write_text(content)
+    monkeypatch.setenv("AML_APP_ROOT", str(tmp_path))
+    ModelDataCollector("m", "inputs").collect([1])
+
+    assert "default/default/default/default/m/default" in files(home)[0].as_posix()
+
+
+def test_the_switch_of_the_service_is_obeyed(home, monkeypatch):
+    """Off and on again, by the file in the home; nothing is collected in between."""
+    collector = ModelDataCollector("m", "inputs", webservice_name="svc")
+    collector.collect([1])
+    switch = home / "state" / "switches" / "svc.json"
+    switch.parent.mkdir(parents=True)
+    switch.write_text('{"collect_model_data": false}')
+    monkeypatch.setattr("scoretrace.switches.LOOK_SECONDS", 0)
+    collector._bound.sink._watches["svc"]._look_at = 0
+
+    assert collector.collect([2]) is None
+    switch.unlink()
+    assert collector.collect([3]) is not None
+    assert [row["column0"] for row in rows(home)] == ["1", "3"]
+
+
+@pytest.mark.parametrize("name", ["AML_MODEL_DC_STORAGE_ENABLED", "OTEL_SDK_DISABLED"])
+def test_the_environment_switches_it_off(home, monkeypatch, name):
+    """By the name that Azure ML sets, or with all telemetry."""
+    monkeypatch.setenv(name, "true" if name.startswith("OTEL") else "false")
+
+    assert ModelDataCollector("m", "inputs").collect([1]) is None
+    assert files(home) == []
+
+
+def test_a_row_of_20_megabytes(home):
+    """Is a row like any other."""
+    collector = ModelDataCollector("m", "inputs", ["text"])
+    collector.collect(["x,y" * 7_000_000])
+    collector.collect(["small"])
+
+    assert [len(features(row)[0]) for row in rows(home)] == [21_000_000, 5]
+
+
+def test_a_collector_follows_the_telemetry_that_is_configured(home, tmp_path):
+    """Made in init() before configure(), as in many scripts."""
+    collector = ModelDataCollector("m", "inputs")
+    with scoretrace.configure(home=tmp_path / "other", service="svc", capture_print=False):
+        collector.collect([1])
+    collector.collect([2])
+
+    assert [features(row) for row in rows(tmp_path / "other")] == [["1"]]
+    assert [features(row) for row in rows(home)] == [["2"]]
