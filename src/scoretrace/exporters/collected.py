@@ -128,26 +128,31 @@ class CollectedDrain(Drain):
         Where nothing is there yet it may still be on its way, so the same bytes
         are sent again to the same place: only one of the two can be appended.
         """
-        sending, self._sending = self._sending, _Sending()
+        sending = self._sending
         if not sending.name or self._read_at(sending.name) >= sending.end:
+            self._sending = _Sending()
             return
         data = self._bytes_of(sending)
-        for _ in range(2):
-            if data is None or self._has_arrived(sending, data):
-                break
+        if data is None:
+            self._sending = _Sending()
+            return
+        for _ in range(_TRIES):
+            # In this order: what arrives between the two looks must not be taken for somebody else's.
             found = self._blobs.look(sending.blob)
-            if sending.at != (0 if found is None else found.size):
-                return  # others were quicker, and what is meant for that place can come to nothing
-            self._sending = sending
-            try:
-                if self._blobs.extend(sending.blob, data, sending.at):
+            if sending.at == (0 if found is None else found.size):
+                try:
+                    appended = self._blobs.extend(sending.blob, data, sending.at)
+                except FileExistsError:
                     break
-            except FileExistsError:
-                return
+                if not appended:
+                    continue
+            elif not self._has_arrived(sending, data):
+                break  # others were quicker, and what is meant for that place can come to nothing
+            self._settled(sending)
+            break
         else:
             raise Blocked(f"it cannot be told what became of {sending.blob}", quiet=True)
-        if data is not None:
-            self._settled(sending)
+        self._sending = _Sending()
 
     def _bytes_of(self, sending: _Sending) -> bytes | None:
         """What was sent; None where the file is not there any more."""

@@ -1,0 +1,101 @@
+"""A proxy in front of a storage account that loses answers, refuses, and lets requests arrive late."""
+
+import contextlib
+import http.client
+import random
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+from conftest import ACCOUNT
+
+HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding"}
+
+
+class FaultyStorage:
+    """
+    Passes requests on to *azurite*, and does *odds* of the appends wrong: pairs of a fault and how likely it is.
+
+    The faults are ``lost`` (done, but the answer never comes), ``refused`` (503),
+    ``late`` (the connection ends, and it is done afterwards) and ``cut`` (the
+    connection ends, and it is never done).
+    """
+
+    def __init__(self, azurite, odds=()):
+        target = urlsplit(azurite.partition("BlobEndpoint=")[2])
+        self.odds = dict(odds)
+        self.random = random.Random(1)
+        self.happened = dict.fromkeys(("lost", "refused", "late", "cut"), 0)
+        self.late = []
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_args):
+                pass
+
+            def do_anything(self):
+                self.server.faulty.handle(self, target)
+
+            do_GET = do_PUT = do_HEAD = do_anything  # noqa: N815
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.server.handle_error = lambda *_args: None
+        self.server.faulty = self
+        self.connection_string = f"{ACCOUNT};BlobEndpoint=http://127.0.0.1:{self.server.server_port}/devstoreaccount1"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
+        self.thread.start()
+
+    def close(self):
+        """Let what is late arrive, and end."""
+        for thread in self.late:
+            thread.join()
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+    def handle(self, request, target):
+        body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
+        fault = self.fault() if "comp=appendblock" in request.path else None
+
+        def pass_on():
+            connection = http.client.HTTPConnection(target.hostname, target.port, timeout=30)
+            with contextlib.closing(connection):
+                connection.request(request.command, request.path, body, dict(request.headers))
+                answer = connection.getresponse()
+                headers = {name.lower(): value for name, value in answer.getheaders()}
+                return answer.status, headers, answer.read()
+
+        if fault == "late":
+            timer = threading.Timer(0.3, pass_on)
+            self.late.append(timer)
+            timer.start()
+        if fault == "lost":
+            pass_on()
+        if fault in {"late", "lost", "cut"}:
+            request.close_connection = True
+            return
+        if fault == "refused":
+            request.send_response(503)
+            request.send_header("Content-Length", "0")
+            request.end_headers()
+            return
+        status, headers, content = pass_on()
+        request.send_response_only(status)
+        if request.command != "HEAD":  # whose answer has a length and nothing that long
+            headers["content-length"] = str(len(content))
+        for name, value in headers.items():
+            if name not in HOP_BY_HOP:
+                request.send_header(name, value)
+        request.end_headers()
+        request.wfile.write(content)
+
+    def fault(self):
+        chance = self.random.random()
+        for name, odds in self.odds.items():
+            chance -= odds
+            if chance < 0:
+                self.happened[name] += 1
+                return name
+        return None

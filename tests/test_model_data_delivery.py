@@ -1,0 +1,298 @@
+"""Collected data in a real Azurite: every row once, one header a blob, whoever delivers and whatever happens."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections import Counter
+
+import pytest
+from azure.storage.blob import BlobServiceClient
+
+import scoretrace
+from collected import HEADERS, files, parsed
+from conftest import ACCOUNT, run_azurite
+from faulty_storage import FaultyStorage
+from scoretrace import ModelDataCollector
+from scoretrace.blobs import AzureBlobs
+from scoretrace.exporters.collected import CollectedDrain
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and fork are promised for POSIX")
+
+PRELUDE = """
+import os, signal, sys, time
+from scoretrace import ModelDataCollector
+inputs = ModelDataCollector(os.environ["MODEL"], "inputs", ["worker", "number", "text"])
+text = 'a "b"\\n,c'
+"""
+
+
+@pytest.fixture(name="model")
+def _model(tmp_path):
+    """A name that no other test uses: they share the storage account."""
+    return f"m-{tmp_path.name}-{os.urandom(3).hex()}"
+
+
+@pytest.fixture
+def faulty(azurite):
+    proxy = FaultyStorage(azurite)
+    yield proxy
+    proxy.close()
+
+
+def begin(home, model, storage, code, *arguments):
+    environment = {**os.environ, "SCORETRACE_HOME": str(home), "MODEL": model}
+    if storage:
+        environment["AZURE_STORAGE_CONNECTION_STRING"] = storage
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", PRELUDE + textwrap.dedent(code), *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end(process, timeout=120):
+    """Wait for it; what it printed."""
+    output, errors = process.communicate(timeout=timeout)
+    assert process.returncode == 0, errors
+    return output, errors
+
+
+def export(home, storage):
+    """Deliver what is left, with the command."""
+    environment = {**os.environ, "SCORETRACE_HOME": str(home), "AZURE_STORAGE_CONNECTION_STRING": storage}
+    return subprocess.run(
+        [sys.executable, "-m", "scoretrace", "export"], env=environment, check=True, capture_output=True, text=True
+    ).stderr
+
+
+def blobs(storage, model):
+    """The blobs of *model*: their content by file name."""
+    with BlobServiceClient.from_connection_string(storage) as client:
+        container = client.get_container_client("modeldata")
+        names = [name for name in container.list_blob_names() if f"/{model}/" in name]
+        return {name.rpartition("/")[2]: container.download_blob(name).readall() for name in names}
+
+
+def is_delivered(storage, model, *homes):
+    """Whether each row of the files in *homes* is in some blob once, and each blob has one header."""
+    local, remote = Counter(), Counter()
+    for home in homes:
+        for file in files(home):
+            header, *body = parsed(file.read_bytes())
+            local.update((*header, *row) for row in body)
+    for content in blobs(storage, model).values():
+        header, *body = parsed(content)
+        assert header[-9:] == HEADERS
+        remote.update((*header, *row) for row in body)
+    assert sum(local.values()) > 0
+    assert max(remote.values()) == 1
+    return local == remote
+
+
+def test_the_blob_is_the_file(azurite, model, home, monkeypatch):
+    """Byte for byte, as it grows, with one process that delivers."""
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite)
+    collector = ModelDataCollector(model, "inputs", ["a", "b"])
+    for number in range(3):
+        collector.collect([number, 'a "b"\n,c'])
+        assert collector.flush(30)
+        assert blobs(azurite, model) == {"data.csv": files(home)[0].read_bytes()}
+    assert collector.stats()["waiting_bytes"] == 0
+
+
+def test_collected_data_has_an_account_of_its_own(azurite, model, home, monkeypatch):
+    """The name that Azure ML sets wins over the account for payloads."""
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", f"{ACCOUNT};BlobEndpoint=http://127.0.0.1:1/devstoreaccount1")
+    monkeypatch.setenv("AML_MODEL_DC_STORAGE", azurite)
+    collector = ModelDataCollector(model, "inputs")
+    collector.collect([1])
+
+    assert collector.flush(30)
+    assert is_delivered(azurite, model, home)
+
+
+@posix
+def test_eight_workers_and_a_storage_that_loses_answers(azurite, faulty, model, home):
+    """Appends that were done and not answered, refused, cut, or done late: no row is missing, none is there twice."""
+    faulty.odds = {"lost": 0.15, "refused": 0.1, "late": 0.1, "cut": 0.1}
+    code = """
+    for number in range(40):
+        for _ in range(5):
+            inputs.collect([sys.argv[1], number, text])
+        inputs.flush(0.1)
+        time.sleep(0.02)
+    """
+    workers = [begin(home, model, faulty.connection_string, code, f"w{worker}") for worker in range(8)]
+    for worker in workers:
+        end(worker)
+    deadline = time.monotonic() + 60
+    while "still waiting" in export(home, faulty.connection_string) and time.monotonic() < deadline:
+        pass
+
+    assert sum(faulty.happened.values()) > 3
+    assert is_delivered(azurite, model, home)
+    assert sum(len(parsed(file.read_bytes())) - 1 for file in files(home)) == 8 * 200
+
+
+@posix
+def test_hosts_that_append_to_the_same_blob(azurite, faulty, model, tmp_path):
+    """Four homes with two workers each, and one header among them."""
+    faulty.odds = {"lost": 0.1, "late": 0.1}
+    code = """
+    for number in range(30):
+        inputs.collect([sys.argv[1], number, text])
+        inputs.flush(0.1)
+    """
+    homes = [tmp_path / f"host{host}" for host in range(4)]
+    workers = [
+        begin(home, model, faulty.connection_string, code, f"{home.name}-{worker}")
+        for home in homes
+        for worker in range(2)
+    ]
+    for worker in workers:
+        end(worker)
+    for home in homes:
+        export(home, faulty.connection_string)
+
+    assert is_delivered(azurite, model, *homes)
+    assert list(blobs(azurite, model)) == ["data.csv"]
+
+
+@posix
+def test_kill_9_of_whoever_delivers(azurite, faulty, model, home):
+    """At any moment of it; the next start knows what became of the append that was under way."""
+    faulty.odds = {"lost": 0.2, "late": 0.2}
+    code = """
+    for number in range(1_000_000):
+        inputs.collect([sys.argv[1], number, text])
+        inputs.flush(0.05)
+        os.write(1, b".")
+    """
+    for round_number in range(6):
+        worker = begin(home, model, faulty.connection_string, code, f"r{round_number}")
+        worker.stdout.read(5 + 3 * round_number)
+        worker.send_signal(signal.SIGKILL)
+        worker.communicate()
+    for thread in faulty.late:
+        thread.join()
+    export(home, azurite)
+
+    assert is_delivered(azurite, model, home)
+
+
+@posix
+def test_storage_that_is_down_for_the_whole_life_of_a_process(model, home):
+    """It ends in time, and the rows arrive when something delivers again."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    storage = f"{ACCOUNT};BlobEndpoint=http://127.0.0.1:{port}/devstoreaccount1"
+    code = "for number in range(500): inputs.collect([sys.argv[1], number, text])"
+    _, errors = end(begin(home, model, storage, code, "w"))
+    assert errors.count("telemetry waits on disk") == 1
+
+    with run_azurite(port):
+        export(home, storage)
+        assert is_delivered(storage, model, home)
+
+
+def test_other_columns_are_another_blob(azurite, model, tmp_path, monkeypatch):
+    """Whatever the file is called on the host: two hosts that met them in another order agree in storage."""
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite)
+    homes = [tmp_path / "one", tmp_path / "two"]
+    for home, order in zip(homes, ("ab", "ba"), strict=True):
+        monkeypatch.setenv("SCORETRACE_HOME", str(home))
+        collector = ModelDataCollector(model, "inputs")
+        for name in order:
+            collector.collect({name: home.name})
+        assert collector.flush(30)
+
+    assert is_delivered(azurite, model, *homes)
+    assert {parsed(content)[0][0] for content in blobs(azurite, model).values()} == {"a", "b"}
+    assert all(
+        len({row[0] for row in parsed(content)[1:]}) == len(parsed(content)) - 1
+        for content in blobs(azurite, model).values()
+    )
+
+
+def test_a_blob_that_takes_no_more_blocks_is_followed_by_another(azurite, model, home):
+    """With a header of its own; the limit of the service is 50,000."""
+    collector = ModelDataCollector(model, "inputs", ["number"])
+    drain = CollectedDrain(home, connect=lambda: AzureBlobs(azurite), blocks=3)
+    for number in range(8):
+        collector.collect([number])
+        assert drain.lead()
+        assert drain.drain() is None
+    drain.release()
+
+    found = blobs(azurite, model)
+    assert sorted(found) == ["data.csv", "data_1.csv", "data_2.csv"]
+    assert [len(parsed(found[name])) - 1 for name in sorted(found)] == [3, 3, 2]
+    assert is_delivered(azurite, model, home)
+
+
+def test_a_blob_of_another_kind_is_left_alone(azurite, model, home):
+    """Somebody uploaded one of that name: ours is beside it."""
+    ModelDataCollector(model, "inputs", ["number"]).collect([1])
+    (file,) = files(home)
+    AzureBlobs(azurite).put(file.relative_to(home).as_posix(), b"theirs")
+    drain = CollectedDrain(home, connect=lambda: AzureBlobs(azurite))
+    assert drain.lead()
+    assert drain.drain() is None
+    drain.release()
+
+    found = blobs(azurite, model)
+    assert found["data.csv"] == b"theirs"
+    assert found["data_1.csv"] == file.read_bytes()
+
+
+def test_a_row_of_20_megabytes_arrives(azurite, model, home):
+    """Whole, in a block of its own size."""
+    collector = ModelDataCollector(model, "inputs", ["text"])
+    collector.collect([["x,y\n" * 5_000_000], ["small"]])
+    export(home, azurite)
+
+    assert is_delivered(azurite, model, home)
+
+
+def test_many_rows_are_cut_between_rows(azurite, model, home):
+    """Blocks of at most 4 MiB, and no row in two of them."""
+    collector = ModelDataCollector(model, "inputs", ["a", "b"])
+    for _ in range(3):
+        collector.collect([[number, "line one\nline two, and more of it" * 3] for number in range(10_000)])
+    export(home, azurite)
+
+    assert files(home)[0].stat().st_size > 8 * 1024**2
+    assert blobs(azurite, model)["data.csv"] == files(home)[0].read_bytes()
+
+
+def test_a_sidecar_delivers_what_the_script_only_writes(azurite, model, home, monkeypatch):
+    """Where the exporter is none the script itself never speaks to storage."""
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite)
+    monkeypatch.setenv("SCORETRACE_EXPORTER", "none")
+    collector = ModelDataCollector(model, "inputs")
+    collector.collect([1])
+    assert collector.flush()
+    assert blobs(azurite, model) == {}
+
+    assert "bytes copied" in export(home, azurite)
+    assert is_delivered(azurite, model, home)
+
+
+def test_telemetry_is_swept_as_if_nothing_was_collected(azurite, model, home, monkeypatch):
+    """The cursor of collected data keeps no segment of the journal."""
+    from scoretrace import retention
+
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite)
+    with scoretrace.configure(home=home, service="svc", exporter="blob_export", capture_print=False) as telemetry:
+        scoretrace.log(a=1)
+        ModelDataCollector(model, "inputs").collect([1])
+        assert telemetry.flush(30)
+    removed = retention.sweep(home, now=time.time() + 86_400, keep_seconds=1, keep_bytes=2**40)
+
+    assert any(path.suffix == ".blob" for path in removed)
