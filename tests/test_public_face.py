@@ -15,7 +15,7 @@ SOURCE = ROOT / "src" / "scoretrace"
 
 # Who may import whom: a module imports from the layers before its own, and from no other of its own.
 LAYERS = (
-    {"errors", "forks", "locks", "backoff", ""},
+    {"errors", "forks", "locks", "backoff", "sql", ""},
     {"ticks", "connections", "item"},
     {"schema", "settings", "blobs", "sampling"},
     {"formats.parts", "formats.track", "overflow", "switches", "notes", "shared_file"},
@@ -55,14 +55,19 @@ LAYERS = (
     {"exporters.routes", "exporters.worker"},
     {"capture.records"},
     {"telemetry"},
-    {"process", "engine"},
+    {"process", "model_data_files"},
     {"collect.tabular", "collect.correlation", "collect.origin", "collect.sink", "collect.tally"},
     {"collect.csv_rows", "collect.correlated"},
     {"collect.model_data_collector", "collect.collector"},
-    {"compat"},
+    {"compat", "model_data_columns"},
+    {"model_data_events"},
+    {"model_data"},
+    {"engine"},
     {"scoring", "sidecar", "endpoint", "guarding", "middleware", "diagnosis"},
     {"pipelines", "memory", "render"},
     {"pytest_plugin"},
+    {"cli_options"},
+    {"cli_model_data"},
     {"cli"},
     {"__main__"},
 )

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     )
     from scoretrace.guarding import guard
     from scoretrace.item import map_texts
+    from scoretrace.model_data import read_model_data
     from scoretrace.payloads import payload
     from scoretrace.pipelines import (
         GuardedLogExporter,
@@ -83,6 +84,7 @@ __all__ = [
     "payload",
     "queries",
     "query",
+    "read_model_data",
     "request",
     "request_context",
     "score",
@@ -98,6 +100,7 @@ _HOMES = {
         ("GuardedLogExporter", "GuardedSpanExporter", "JournalLogExporter", "JournalSpanExporter"), "pipelines"
     ),
     "payload": "payloads",
+    "read_model_data": "model_data",
     "Result": "engine",
     "queries": "engine",
     "query": "engine",

@@ -16,23 +16,23 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 import scoretrace
 from scoretrace import read
+from scoretrace.cli_model_data import model_data
+from scoretrace.cli_options import output_options, source_option
 from scoretrace.endpoint import HOST, PORT
 from scoretrace.errors import PayloadError, QueryError, ScoretraceError, ScriptError, SourceError
-from scoretrace.render import FORMATS, count, show, show_findings, show_item
+from scoretrace.render import count, show, show_findings, show_item
 from scoretrace.schema import BY_CLASSIC
 from scoretrace.scoring import Outcome
 
 if TYPE_CHECKING:
     from scoretrace.settings import Settings
     from scoretrace.sidecar import Exported
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 CODES = "Exit codes: 0 done, 1 the answer is no, 2 usage, 3 query error, 4 nothing to read there, 130 interrupted."
 
@@ -71,31 +71,6 @@ def _exit_code(error: ScoretraceError) -> int:
         if isinstance(error, kind):
             return code
     return 1
-
-
-def _source(command: F) -> F:
-    return click.option(
-        "--from",
-        "source",
-        metavar="SOURCE",
-        help="A home folder, a folder of exports, or one file. [default: SCORETRACE_HOME, or .scoretrace]",
-    )(command)
-
-
-def _output(command: F) -> F:
-    for option in (
-        click.option("--no-headers", is_flag=True, help="Leave out the header of CSV."),
-        click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write to a file instead of stdout."),
-        click.option(
-            "-f",
-            "--format",
-            "form",
-            type=click.Choice(FORMATS),
-            help="How to show the rows. [default: table on a terminal, ndjson in a pipe]",
-        ),
-    ):
-        command = option(command)
-    return command
 
 
 @click.group(
@@ -211,10 +186,10 @@ class _progress:  # noqa: N801 - used as a context manager
 
 @cli.command()
 @click.argument("text", metavar="TEXT|NAME|FILE")
-@_source
+@source_option
 @click.option("--since", "timespan", metavar="SPAN", help="Only rows of the last SPAN: 30m, 6h, 7d, or ISO 8601 (P1D).")
 @click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="Another value for a let of the query.")
-@_output
+@output_options
 def query(
     text: str,
     source: str | None,
@@ -274,7 +249,7 @@ def queries(name: str | None) -> None:
 
 
 @cli.command()
-@_source
+@source_option
 @click.option("-n", "--lines", default=20, show_default=True, type=click.IntRange(min=0), help="How many items.")
 @click.option("-F", "--follow", is_flag=True, help="Go on with items as they are written, until control-C.")
 @click.option("-t", "--table", "chosen", type=click.Choice(list(BY_CLASSIC)), multiple=True, help="Only this table.")
@@ -437,7 +412,7 @@ def doctor(ctx: click.Context, home: str | None, service: str | None, exporter: 
 
 @cli.command()
 @click.argument("item_id", metavar="ITEM")
-@_source
+@source_option
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write to a file instead of stdout.")
 def payload(item_id: str, source: str | None, output: str | None) -> None:
     """
@@ -454,3 +429,6 @@ def payload(item_id: str, source: str | None, output: str | None) -> None:
         Path(output).write_bytes(data)
     else:
         click.echo(data, nl=False)
+
+
+cli.add_command(model_data)

@@ -20,16 +20,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from scoretrace import read, tables
+from scoretrace import model_data, model_data_files, read, tables
 from scoretrace.errors import (
     MissingExtraError,
     QueryError,
     QuerySyntaxError,
     ScoretraceError,
+    SourceError,
     UnknownNameError,
     UnsupportedQuery,
 )
-from scoretrace.schema import BY_CLASSIC
+from scoretrace.schema import BY_CLASSIC, MODEL_DATA, MODEL_DATA_COLUMNS
 
 if TYPE_CHECKING:
     import duckdb
@@ -78,6 +79,7 @@ _PERIOD = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S
 _SHORT_PERIOD = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _RESULT = "_scoretrace_result"
+_TABLES = [*BY_CLASSIC, MODEL_DATA]
 # fmt: off
 _OPERATORS = [
     "as", "consume", "count", "distinct", "evaluate", "extend", "facet", "find", "fork", "getschema", "invoke", "join",
@@ -116,6 +118,12 @@ class Result:
                 for row in rows
             ]
         self.rows: list[tuple[Any, ...]] = rows
+
+    @classmethod
+    def of(cls, connection: duckdb.DuckDBPyConnection, relation: duckdb.DuckDBPyRelation) -> Result:
+        """The rows of a *relation* of that *connection*."""
+        relation.create(_RESULT)
+        return cls(connection, dict)
 
     @cached_property
     def unreadable(self) -> dict[str, int]:
@@ -198,9 +206,12 @@ def query(
             "since": start if since.startswith("datetime") else datetime.now(timezone.utc) - start,
         }
     kusto = with_parameters(kusto, parameters)
-    blobs = read.find(source)
+    words = {word for word, _ in _words(kusto)}
+    blobs = _blobs(source, words)
     _check_names(kusto)
     connection = engine.connect()
+    if MODEL_DATA in words:
+        model_data.create_view(connection, source, window)
     for line_bytes in (tables.LINE_BYTES, tables.LONG_LINE_BYTES):
         tables.create_views(connection, blobs, window, line_bytes)
         try:
@@ -209,9 +220,19 @@ def query(
         except Exception as error:
             if "maximum_object_size" not in str(error) or line_bytes == tables.LONG_LINE_BYTES:
                 raise _explained(error, kusto) from error
-    words = {word for word, _ in _words(kusto)}
     used = [blob for blob in blobs if blob.table.classic in words]
     return Result(connection, lambda: tables.unreadable(connection, used, line_bytes))
+
+
+def _blobs(source: str | os.PathLike[str] | None, words: set[str]) -> list[read.Blob]:
+    """The export files of *source*, of which there need be none where a query with *words* asks for collected data."""
+    try:
+        return read.find(source)
+    except SourceError:
+        if MODEL_DATA not in words or words & set(BY_CLASSIC):
+            raise
+        model_data_files.find(source)
+        return []
 
 
 def queries() -> list[Bundled]:
@@ -309,8 +330,8 @@ def _check_names(text: str) -> None:
     if any(word in {"parse", "parse-where"} for word, _ in words):  # its names stand between texts
         given |= {word for word, _ in words}
     columns = _columns(text)
-    for what, known in (("table", list(BY_CLASSIC)), ("column", columns)):
-        exact = {*known, *columns, *BY_CLASSIC, *_OPERATORS}
+    for what, known in (("table", _TABLES), ("column", columns)):
+        exact = {*known, *columns, *_TABLES, *_OPERATORS}
         by_case = {name.lower(): name for name in known if name}
         for index, (word, offset) in enumerate(words):
             near = by_case.get(word.lower())
@@ -341,11 +362,11 @@ def _text(text: str | os.PathLike[str]) -> str:
             return Path(text).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise UnknownNameError(f"there is no query file {os.fspath(text)}: {error}") from error
-    if re.fullmatch(r"[\w-]+", text.strip()) and text.strip() not in BY_CLASSIC:
+    if re.fullmatch(r"[\w-]+", text.strip()) and text.strip() not in _TABLES:
         bundled = {entry.name: entry.text for entry in queries()}
         if text.strip() in bundled:
             return bundled[text.strip()]
-        near = difflib.get_close_matches(text.strip(), [*bundled, *BY_CLASSIC], n=1)
+        near = difflib.get_close_matches(text.strip(), [*bundled, *_TABLES], n=1)
         hint = f": did you mean {near[0]}?" if near else ": `scoretrace queries` lists the bundled ones"
         raise UnknownNameError(f"{text.strip()} is neither a table nor a bundled query{hint}")
     return text
@@ -446,7 +467,7 @@ def _explained(error: Exception, text: str) -> ScoretraceError:
     if isinstance(error, errors.KqlSchemaError):
         line, column = _place(text, error.name)
         if error.hint and "unknown table" in error.hint:
-            return _unknown("table", error.name, text, list(BY_CLASSIC))
+            return _unknown("table", error.name, text, _TABLES)
         return UnknownNameError(f"{error.name}: {error.hint or 'not known'}", line=line, column=column)
     if isinstance(error, duckdb.Error):
         message = str(error)
@@ -455,7 +476,7 @@ def _explained(error: Exception, text: str) -> ScoretraceError:
             return _unknown("column", missing[1] or missing[2], text, _columns(text))
         missing = re.search(r"Table with name (\w+) does not exist", message)
         if missing:
-            return _unknown("table", missing[1], text, list(BY_CLASSIC))
+            return _unknown("table", missing[1], text, _TABLES)
         hint = "; a comparison is written ==" if re.search(r"[^=!<>~]=[^=~]", text) and "BOOL" in message else ""
         return QueryError(f"the local engine cannot answer this: {message.splitlines()[0]}{hint}")
     if isinstance(error, errors.KqlError):
@@ -491,7 +512,8 @@ def _unknown(what: str, name: str, text: str, known: list[str]) -> UnknownNameEr
 
 def _columns(text: str) -> list[str]:
     words = {word for word, _ in _words(text)}
-    return [
+    collected = list(MODEL_DATA_COLUMNS) if MODEL_DATA in words else []
+    return collected + [
         column.classic
         for table in BY_CLASSIC.values()
         if table.classic in words

@@ -339,6 +339,21 @@ TABLES = (
     ),
 )
 
+# Collected model data is no telemetry; in queries here it is a table of its own. The types are DuckDB's.
+MODEL_DATA = "modelData"
+MODEL_DATA_COLUMNS = {
+    "timestamp": "TIMESTAMP",
+    "designation": "VARCHAR",
+    "model": "VARCHAR",
+    "modelVersion": "VARCHAR",
+    "service": "VARCHAR",
+    "workspace": "VARCHAR",
+    "correlationId": "VARCHAR",
+    "requestId": "VARCHAR",
+    "operation_Id": "VARCHAR",
+    "data": "JSON",
+}
+
 BY_KIND = {table.kind: table for table in TABLES}
 BY_CLASSIC = {table.classic: table for table in TABLES}
 BY_ROOT = {table.root: table for table in TABLES}

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from scoretrace import sql
 from scoretrace.schema import SEVERITIES, TABLES, Column, Table
 
 if TYPE_CHECKING:
@@ -119,15 +120,15 @@ def _select(table: Table, files: list[str], window: tuple[str | None, str | None
         f'SELECT {columns} FROM {_source(table, files, line_bytes)}{_unnested(table)} WHERE "{table.root}" IS NOT NULL'
     )
     since, until = window
-    bounds = [f"timestamp >= {_quote(since)}::TIMESTAMP"] if since else []
-    bounds += [f"timestamp < {_quote(until)}::TIMESTAMP"] if until else []
+    bounds = [f"timestamp >= {sql.quote(since)}::TIMESTAMP"] if since else []
+    bounds += [f"timestamp < {sql.quote(until)}::TIMESTAMP"] if until else []
     return f"SELECT * FROM ({query}) WHERE {' AND '.join(bounds)}" if bounds else query
 
 
 def _source(table: Table, files: list[str], line_bytes: int) -> str:
-    shapes = ", ".join(f"{_quote(name)}: {_quote(shape)}" for name, shape in _shapes(table).items())
+    shapes = ", ".join(f"{sql.quote(name)}: {sql.quote(shape)}" for name, shape in _shapes(table).items())
     return (
-        f"read_json([{', '.join(map(_quote, files))}], format='newline_delimited', columns={{{shapes}}}, "
+        f"read_json([{', '.join(map(sql.quote, files))}], format='newline_delimited', columns={{{shapes}}}, "
         f"ignore_errors=true, filename=true, hive_partitioning=false, maximum_object_size={line_bytes})"
     )
 
@@ -155,7 +156,7 @@ def _shapes(table: Table) -> dict[str, str]:
 def _struct(tree: Any) -> str:
     if isinstance(tree, str):
         return tree
-    return f"STRUCT({', '.join(f'{_name(key)} {_struct(value)}' for key, value in tree.items())})"
+    return f"STRUCT({', '.join(f'{sql.name(key)} {_struct(value)}' for key, value in tree.items())})"
 
 
 def _unnested(table: Table) -> str:
@@ -181,11 +182,11 @@ def _at(column: Column, table: Table) -> str:
     """The expression for the place of *column* in a line."""
     first, *rest = column.export.split(".")
     if first == "root" and table.kind == "exception":
-        return f'"{table.root}"->0->>{_quote("$." + ".".join(rest))}'
+        return f'"{table.root}"->0->>{sql.quote("$." + ".".join(rest))}'
     if first == "root" and table.kind == "counter":
-        return f"\"{table.root}\"[1][{_quote(rest[0])}]->>'$'"
+        return f"\"{table.root}\"[1][{sql.quote(rest[0])}]->>'$'"
     head = f'"{table.root}"[1]' if first == "root" else first
-    return ".".join([head, *map(_name, rest)])
+    return ".".join([head, *map(sql.name, rest)])
 
 
 def _merged(path: str, element: str) -> str:
@@ -222,7 +223,7 @@ def _path(column: Column, table: Table) -> str:
     group = 1 if column.classic == "appName" else 2
     folders = "|".join((table.folder, *table.folder_aliases))
     pattern = rf"([^/\\]+)_([0-9a-fA-F]{{32}})[/\\](?:{folders})[/\\]"
-    return f"regexp_extract(filename, {_quote(pattern)}, {group})"
+    return f"regexp_extract(filename, {sql.quote(pattern)}, {group})"
 
 
 def _bucket(table: Table) -> str:
@@ -230,21 +231,13 @@ def _bucket(table: Table) -> str:
     if table.kind == "browser_timing":
         source = next(column for column in table.columns if column.classic == "totalDuration")
     milliseconds = f"{_at(source, table)}.value / 10000.0"
-    cases = " ".join(f"WHEN {milliseconds} < {limit} THEN {_quote(name)}" for limit, name in _BUCKETS)
+    cases = " ".join(f"WHEN {milliseconds} < {limit} THEN {sql.quote(name)}" for limit, name in _BUCKETS)
     return f"CASE WHEN {milliseconds} IS NULL THEN '' {cases} ELSE '>=5min' END"
 
 
 def _cases(value: str, results: dict[str, str], otherwise: str) -> str:
-    cases = " ".join(f"WHEN {_quote(key)} THEN {result}" for key, result in results.items())
+    cases = " ".join(f"WHEN {sql.quote(key)} THEN {result}" for key, result in results.items())
     return f"CASE {value} {cases} ELSE {otherwise} END"
-
-
-def _quote(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _name(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"'
 
 
 def _plain(column: Column, table: Table) -> str:
@@ -279,7 +272,7 @@ _FORMS: dict[str, Callable[[Column, Table], str]] = {
     "text": _plain,
     "code": _plain,
     "time": _time,
-    "constant": lambda _column, table: _quote(ITEM_TYPES[table.kind]),
+    "constant": lambda _column, table: sql.quote(ITEM_TYPES[table.kind]),
     "absent": lambda _column, _table: "''",
     "path": _path,
     "count": _count,

@@ -1,0 +1,118 @@
+"""`scoretrace model-data`: what was collected, on the command line."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+import scoretrace
+from scoretrace import sql
+from scoretrace.cli_options import output_options, source_option
+from scoretrace.collect.correlated import CORRELATION_ID, TIMESTAMP
+from scoretrace.engine import Result
+from scoretrace.errors import MissingExtraError, SourceError
+from scoretrace.model_data_files import Collected, moment, summary
+from scoretrace.render import show
+
+
+@click.group("model-data")
+def model_data() -> None:
+    """What ModelDataCollector and Collector collected: list it, read it."""
+
+
+@model_data.command("ls")
+@source_option
+@output_options
+def list_model_data(source: str | None, form: str | None, output: str | None, no_headers: bool) -> None:
+    """
+    List what was collected, of which models, and of which days.
+
+    SOURCE is a home, a downloaded container, or any folder below which collected data lies.
+
+    \b
+      scoretrace model-data ls
+    """
+    found = summary(source)
+    with _connected() as connection:
+        columns = ", ".join(f"unnest(${at}) AS {name}" for at, name in enumerate(Collected._fields, start=1))
+        rows = connection.sql(f"SELECT {columns}", params=[list(column) for column in zip(*found, strict=True)])
+        show(Result.of(connection, rows), form, output, headers=not no_headers)
+
+
+@model_data.command("read")
+@source_option
+@click.option("--model", help="Only this model (or endpoint, or deployment).")
+@click.option("--designation", help="inputs, predictions, ... [default: inputs joined to predictions]")
+@click.option("--since", metavar="TIME", help="From this UTC date or time on: 2026-11-20, 2026-11-20T06:00.")
+@click.option("--until", metavar="TIME", help="Before it.")
+@click.option("--type", "types", metavar="COLUMN=TYPE", multiple=True, help="DuckDB's type of a column: zip=VARCHAR.")
+@click.option("-n", "--limit", type=click.IntRange(min=0), help="So many rows at the most.")
+@output_options
+def read_collected(
+    source: str | None,
+    model: str | None,
+    designation: str | None,
+    since: str | None,
+    until: str | None,
+    types: tuple[str, ...],
+    limit: int | None,
+    form: str | None,
+    output: str | None,
+    no_headers: bool,
+) -> None:
+    """
+    Read collected data; inputs are joined to what was predicted from them.
+
+    \b
+      scoretrace model-data read --limit 20
+      scoretrace model-data read --model best_model --designation inputs --since 2026-11-01 -o inputs.parquet
+    """
+    pairs = dict(pair.partition("=")[::2] for pair in types)
+    if not all(pairs.values()):
+        raise click.UsageError("--type takes COLUMN=TYPE, such as zip=VARCHAR")
+    with _connected() as connection:
+        try:
+            rows = scoretrace.read_model_data(
+                source,
+                model=model,
+                designation=designation,
+                since=_when(since),
+                until=_when(until),
+                types=pairs,
+                connection=connection,
+            )
+            rows = rows.order(f"{sql.name(TIMESTAMP)}, {sql.name(CORRELATION_ID)}")
+            rows = rows if limit is None else rows.limit(limit)
+            result = Result.of(connection, rows)
+        except _duckdb_error() as error:
+            hint = "; --type COLUMN=VARCHAR takes any text" if "onver" in str(error) else ""
+            raise SourceError(f"the data cannot be read: {str(error).splitlines()[0]}{hint}") from error
+        show(result, form, output, headers=not no_headers)
+
+
+def _when(text: str | None) -> str | None:
+    try:
+        moment(text)
+    except ValueError as error:
+        raise click.UsageError(f"{text!r} is no date or time: give 2026-11-20 or 2026-11-20T06:00") from error
+    return text
+
+
+@contextlib.contextmanager
+def _connected() -> Iterator[Any]:
+    """A DuckDB of this command's own."""
+    try:
+        import duckdb
+    except ImportError as error:
+        raise MissingExtraError("scoretrace model-data", "query") from error
+    with duckdb.connect() as connection:
+        yield connection
+
+
+def _duckdb_error() -> type[Exception]:
+    import duckdb
+
+    return duckdb.Error
