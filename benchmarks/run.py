@@ -39,6 +39,7 @@ def main():
             os.makedirs(f"{folder}/delivery")
             run("delivery.py", f"{folder}/delivery", port)
             run("serving.py", f"{folder}/serving", port)
+            run("collecting.py", f"{folder}/collecting")
     finally:
         sink.terminate()
         sink.wait()

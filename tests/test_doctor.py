@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -178,3 +179,25 @@ def test_the_command_says_it_and_its_exit_code_too(home, monkeypatch, options):
     assert "SCORETRACE_LEVEL is 'LOUD'" in wrong.stdout
     if options:
         assert {json.loads(line)["topic"] for line in fine.stdout.splitlines()} >= {"settings", "print", "home", "rows"}
+
+
+def test_collected_data_that_waits(home, monkeypatch, azurite):
+    """How much there is, how much of it is not in storage, and whether anything is collected at all."""
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite)
+    monkeypatch.setenv("SCORETRACE_EXPORTER", "none")
+    scoretrace.ModelDataCollector("m", "inputs", ["a"]).collect([1])
+    size = next((home / "modeldata").rglob("data.csv")).stat().st_size
+
+    assert said(scoretrace.doctor(), "model data") == f"1 files with {size} bytes / {size} bytes wait to be delivered"
+    monkeypatch.setenv("AML_MODEL_DC_STORAGE_ENABLED", "false")
+    assert "nothing is collected" in said(scoretrace.doctor(), "model data", ok=False)
+
+
+def test_both_accounts_are_looked_at(monkeypatch, azurite):
+    """That for payloads, and that for collected data."""
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite)
+    monkeypatch.setenv("AML_MODEL_DC_STORAGE", re.sub(r":\d+/", ":1/", azurite))
+    found = scoretrace.doctor()
+
+    assert "can be written" in said(found, "storage", ok=True)
+    assert "does not answer as it should" in said(found, "storage", ok=False)

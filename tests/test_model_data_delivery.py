@@ -1,5 +1,6 @@
 """Collected data in a real Azurite: every row once, one header a blob, whoever delivers and whatever happens."""
 
+import json
 import os
 import signal
 import socket
@@ -16,7 +17,7 @@ import scoretrace
 from collected import HEADERS, files, parsed
 from conftest import ACCOUNT, run_azurite
 from faulty_storage import FaultyStorage
-from scoretrace import ModelDataCollector
+from scoretrace import ModelDataCollector, retention
 from scoretrace.blobs import AzureBlobs
 from scoretrace.exporters.collected import CollectedDrain
 
@@ -24,7 +25,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and fork are
 
 PRELUDE = """
 import os, signal, sys, time
-from scoretrace import ModelDataCollector
+from scoretrace import ModelDataCollector, retention
 inputs = ModelDataCollector(os.environ["MODEL"], "inputs", ["worker", "number", "text"])
 text = 'a "b"\\n,c'
 """
@@ -286,8 +287,6 @@ def test_a_sidecar_delivers_what_the_script_only_writes(azurite, model, home, mo
 
 def test_telemetry_is_swept_as_if_nothing_was_collected(azurite, model, home, monkeypatch):
     """The cursor of collected data keeps no segment of the journal."""
-    from scoretrace import retention
-
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite)
     with scoretrace.configure(home=home, service="svc", exporter="blob_export", capture_print=False) as telemetry:
         scoretrace.log(a=1)
@@ -296,3 +295,37 @@ def test_telemetry_is_swept_as_if_nothing_was_collected(azurite, model, home, mo
     removed = retention.sweep(home, now=time.time() + 86_400, keep_seconds=1, keep_bytes=2**40)
 
     assert any(path.suffix == ".blob" for path in removed)
+
+
+def test_what_is_in_storage_is_removed_after_its_time(azurite, model, home, monkeypatch):
+    """And nothing else: rows that are nowhere else stay, whatever the settings say."""
+    monkeypatch.setenv("SCORETRACE_EXPORTER", "none")
+    late = time.time() + 2 * 86_400
+    ModelDataCollector(model, "inputs").collect([1])
+    scoretrace.Collector(name=model).collect([["x" * 5_000_000]])
+    assert retention.sweep_collected(home, now=late, keep_seconds=86_400) == []
+    export(home, azurite)
+    ModelDataCollector("waits", "inputs").collect([2])
+    assert retention.sweep_collected(home, now=time.time(), keep_seconds=0) == []
+
+    removed = retention.sweep_collected(home, now=late, keep_seconds=86_400)
+
+    assert sorted(path.suffix for path in removed) == [".csv", ".jsonl"]
+    assert [path.parts[-7] for path in (home / "modeldata").rglob("*") if path.is_file()] == ["waits"]
+    assert len(list((home / "state" / "collected").rglob("*.end"))) == 1
+
+
+def test_events_by_reference_are_stored_before_their_line(azurite, model, home, monkeypatch):
+    """The line names where the rows are in storage, and they are there."""
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite)
+    collector = scoretrace.Collector(name=model)
+    collector.collect([["x" * 5_000_000]])
+    assert collector.flush(30)
+
+    found = blobs(azurite, model)
+    (line,) = (content for name, content in found.items() if name.endswith(".jsonl"))
+    (rows,) = (content for name, content in found.items() if name.endswith(".json"))
+    address = json.loads(line)["dataref"]
+    assert address.startswith(azurite.partition("BlobEndpoint=")[2] + "/modeldata/modelDataCollector/")
+    assert json.loads(rows) == [{"column0": "x" * 5_000_000}]
+    assert len(scoretrace.read_model_data(home, designation=model)) == 1

@@ -172,3 +172,26 @@ def test_it_costs_nothing_where_nobody_asks(pytest_in):
     """
     status, said = pytest_in(test_some=code)
     assert (status, "1 passed" in said) == (0, True), said
+
+
+def test_what_was_collected_is_recorded_too(pytest_in):
+    """In a folder that ends with the test; a collector that was made before it writes there as well."""
+    code = """
+        from scoretrace import ModelDataCollector
+        inputs = ModelDataCollector("m", "inputs", ["a", "b"], on_error=print)
+
+        def test_one(telemetry):
+            assert telemetry.collected() == []
+            inputs.collect([1, "x"])
+            (row,) = telemetry.collected("inputs")
+            assert (row["a"], row["b"], row["$aml_model_name"]) == (1, "x", "m")
+            telemetry.clear()
+            assert telemetry.collected() == []
+            inputs.collect([2, "y"])
+            assert [row["a"] for row in telemetry.collected()] == [2]
+
+        def test_two(telemetry):
+            assert telemetry.collected() == []
+    """
+    status, said = pytest_in(test_some=code)
+    assert (status, "2 passed" in said) == (0, True), said

@@ -20,7 +20,13 @@ from scoretrace.render import show
 
 @click.group("model-data")
 def model_data() -> None:
-    """What ModelDataCollector and Collector collected: list it, read it."""
+    """
+    What ModelDataCollector and Collector collected: list it, read it.
+
+    \b
+      scoretrace model-data ls
+      scoretrace model-data read --limit 20
+    """
 
 
 @model_data.command("ls")

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from scoretrace import notes, switches
+from scoretrace import notes, shared_file, switches
 from scoretrace.blobs import AzureBlobs
 from scoretrace.capture import prints, scoring_server
 from scoretrace.connections import said
@@ -75,6 +75,7 @@ def doctor(**settings: Any) -> list[Finding]:
         *_endpoint(resolved),
         *_storage(resolved),
         *_rows(resolved),
+        *_collected(resolved),
     ]
 
 
@@ -166,10 +167,14 @@ def _endpoint(settings: Settings) -> list[Finding]:
 
 
 def _storage(settings: Settings) -> list[Finding]:
-    if not settings.storage:
-        return [Finding("storage", "none: originals of what is too large stay in the home")]
+    accounts = dict.fromkeys((settings.storage, settings.model_data_storage))
+    found = [finding for account in accounts if account for finding in _account(account, settings)]
+    return found or [Finding("storage", "none: originals of what is too large, and collected data, stay in the home")]
+
+
+def _account(storage: str, settings: Settings) -> list[Finding]:
     try:
-        blobs = AzureBlobs(settings.storage, credential=settings.credential)
+        blobs = AzureBlobs(storage, credential=settings.credential)
         blobs.put("modeldata/scoretrace-doctor", b"written to see whether this can be written")
     except Exception as error:  # noqa: BLE001 - azure-core, requests and credentials raise what they like
         return [Finding("storage", f"does not answer as it should: {said(error)}", ok=False)]
@@ -205,6 +210,24 @@ def _rows(settings: Settings) -> list[Finding]:
     said_if = {"dropped": "dropped by processors", "sampled_out": "left out by sampling"}
     found += [Finding("rows", f"{counts[name]:,} {text}") for name, text in said_if.items() if counts[name]]
     return found
+
+
+def _collected(settings: Settings) -> list[Finding]:
+    """What collectors wrote, and how much of it is not in storage."""
+    home = settings.home
+    if not settings.collect_model_data:
+        return [Finding("model data", "nothing is collected: AML_MODEL_DC_STORAGE_ENABLED says so", ok=False)]
+    with suppress(OSError):
+        sizes = {name: (home / name).stat().st_size for name in shared_file.names(home) if (home / name).exists()}
+        if not sizes:
+            return []
+        known = [cursor for cursor in cursors(home) if cursor.scope == "modeldata"]
+        settled = sum(min((cursor.at(name) for cursor in known), default=0) for name in sizes)
+        found = [Finding("model data", f"{len(sizes):,} files with {sum(sizes.values()):,} bytes")]
+        if settings.storage or settings.model_data_storage:
+            found.append(Finding("model data", f"{max(sum(sizes.values()) - settled, 0):,} bytes wait to be delivered"))
+        return found
+    return []
 
 
 def _written(home: Path) -> tuple[int, int]:

@@ -1,12 +1,14 @@
 """
 Telemetry in memory instead of a home folder: for tests of what a script logs.
 
-Nothing is written, nothing is delivered, no switch is read; everything between
-the call and the line is what it is in production.
+Nothing is written but what collectors collect, which goes to a temporary folder;
+nothing is delivered, no switch is read; everything between the call and the line
+is what it is in production.
 """
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 from scoretrace import process
 from scoretrace.blobs import MemoryBlobs
 from scoretrace.capture.outlet import LineWriter
+from scoretrace.collect import sink
+from scoretrace.errors import SourceError
 from scoretrace.formats import continuous_export
 from scoretrace.overflow import Overflow, name_of
 from scoretrace.settings import Settings
@@ -84,6 +88,7 @@ class Recorder:
     def __init__(self) -> None:
         self._lines: list[tuple[str, bytes]] = []
         self._blobs = MemoryBlobs()
+        self._folder = Path(tempfile.mkdtemp(prefix="scoretrace-"))  # of what collectors write, as long as it records
 
     @property
     def items(self) -> list[Item]:
@@ -117,14 +122,38 @@ class Recorder:
         with self._blobs.open(name_of(item.custom_dimensions["payload_uri"])) as file:
             return file.read()
 
+    def collected(self, designation: str = "inputs") -> list[dict[str, Any]]:
+        """
+        The rows that `ModelDataCollector` or `Collector` collected as *designation*; needs ``scoretrace[query]``.
+
+        They are read from files in a temporary folder, by `read_model_data`.
+        """
+        from scoretrace import model_data
+
+        try:
+            rows = model_data.read_model_data(self._folder, designation=designation)
+        except SourceError:
+            return []
+        return [dict(zip(rows.columns, row, strict=True)) for row in rows.fetchall()]
+
     def clear(self) -> None:
-        """Forget what was logged so far."""
+        """Forget what was logged and collected so far."""
         self._lines.clear()
+        sink.forget(self._folder)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir()
 
     def telemetry(self, settings: Settings) -> Telemetry:
         """A telemetry of *settings* that writes here."""
         overflow = Overflow(self._blobs, f"modeldata/{settings.model_folder}")
-        return Telemetry(settings, journal=MemoryJournal(self._lines), overflow=overflow)
+        made = Telemetry(settings, journal=MemoryJournal(self._lines), overflow=overflow)
+        made.collects_in = self._folder
+        return made
+
+    def close(self) -> None:
+        """Remove what collectors wrote."""
+        sink.forget(self._folder)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 @contextmanager
@@ -142,4 +171,7 @@ def record() -> Iterator[Recorder]:
             process.configure()
         else:  # by the script's own settings, where it was imported before the test
             process.take_over(before)
-        yield recorder
+        try:
+            yield recorder
+        finally:
+            recorder.close()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(name="telemetry")
 def _telemetry() -> Iterator[Recorder]:
-    """Telemetry in memory: `.items`, `.of(kind)`, `.query(kql)`, `.payload(item)`, `.clear()`; no files."""
+    """Telemetry in memory: `.items`, `.of(kind)`, `.query(kql)`, `.payload(item)`, `.collected()`, `.clear()`."""
     from scoretrace.memory import record
 
     with record() as recorder:

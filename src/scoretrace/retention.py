@@ -14,8 +14,12 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from scoretrace import shared_file
 from scoretrace.cursor import HELD, cursors
 from scoretrace.locks import try_lock
+
+_COLLECTED = "modeldata"  # the scope of the cursor that says what of it is in storage
+_DAY = 86_400
 
 
 class Kept(NamedTuple):
@@ -56,6 +60,31 @@ def sweep(home: Path, *, now: float, keep_seconds: float, keep_bytes: float) -> 
             _remove_empty(kept.path.parent, home)
             if kept.is_segment:
                 rows[kept.day] -= 1
+    return removed
+
+
+def sweep_collected(home: Path, *, now: float, keep_seconds: float) -> list[Path]:
+    """
+    Remove files with collected data of *home* that are past their keeping and in storage; returns them.
+
+    What is nowhere else is never removed. What events refer to goes with the last
+    of them in its folder.
+    """
+    known = [cursor for cursor in cursors(home) if cursor.scope == _COLLECTED]
+    removed: list[Path] = []
+    for name in shared_file.names(home) if known else ():
+        path = home / name
+        with suppress(OSError):
+            status = path.stat()
+            delivered = all(cursor.at(name) >= status.st_size for cursor in known)
+            if not delivered or status.st_mtime > now - max(keep_seconds, _DAY):  # it may still be written today
+                continue
+            shared_file.remove(home, name)
+            removed.append(path)
+            if path.suffix == ".jsonl" and not any(path.parent.glob("*.jsonl")):
+                for payload in path.parent.glob("*.json"):
+                    payload.unlink()
+            _remove_empty(path.parent, home)
     return removed
 
 

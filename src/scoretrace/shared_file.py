@@ -250,6 +250,12 @@ def whole(home: Path, name: str, *, quoted: bool) -> int:
         file.close()
 
 
+def remove(home: Path, name: str) -> None:
+    """Remove the file *name* below *home*, and the note of it. Raises OSError."""
+    FolderBlobs(home).path(name).unlink(missing_ok=True)
+    (home / NOTES / f"{name}{_ENDING}").unlink(missing_ok=True)
+
+
 def names(home: Path) -> list[str]:
     """The names of all files below *home* that were ever appended to. Raises OSError."""
     root = home / NOTES

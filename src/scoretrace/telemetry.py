@@ -15,6 +15,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,7 @@ class Telemetry:
         self._rests = False
         self.ended: Callable[[], None] = lambda: None  # called at the end of a shutdown
         self._is_instrumented = False
+        self.collects_in: Path | None = None  # what collectors use in place of the home, where telemetry is in memory
         self._open = True
         self.configured = False
         self.handlers: weakref.WeakSet[RecordHandler] = weakref.WeakSet()

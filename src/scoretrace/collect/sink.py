@@ -14,10 +14,13 @@ import logging
 import time
 from collections import Counter, OrderedDict, deque
 from contextlib import suppress
+from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from scoretrace import forks, process
+import msgspec
+
+from scoretrace import forks, process, retention
 from scoretrace.errors import MissingExtraError
 from scoretrace.settings import Settings, resolve
 from scoretrace.shared_file import SharedFile, open_one
@@ -185,6 +188,10 @@ class Sink:
             found = self._files[series] = open_one(self.settings.home, folder, stem, suffix, header, quoted=quoted)
             if len(self._files) > _MOST_OPEN:
                 self._files.popitem(last=False)[1].close()
+            if self._worker is not None:  # a new day, mostly: time to tidy up
+                with suppress(OSError):
+                    keep_seconds = self.settings.keep_days * _DAY
+                    retention.sweep_collected(self.settings.home, now=time.time(), keep_seconds=keep_seconds)
         return found
 
     def _forget(self, series: Series) -> None:
@@ -234,10 +241,21 @@ def sink() -> Sink:
     """
     current = process.current()
     settings = resolve() if current is None else current.settings
+    if current is not None and current.collects_in is not None:
+        nowhere = {"storage": "", "model_data_storage": "", "exporter": ()}
+        settings = msgspec.structs.replace(settings, home=current.collects_in, **nowhere)
     found = _sinks.get(settings)
     if found is None:
         found = _sinks[settings] = Sink(settings)
     return found
+
+
+def forget(home: Path) -> None:
+    """Close the sinks that write into *home*, which is about to be removed."""
+    for settings in [settings for settings in _sinks if settings.home == home]:
+        found = _sinks.pop(settings)
+        found.close()
+        atexit.unregister(found.close)
 
 
 def day(now: float) -> str:

@@ -31,6 +31,7 @@ TIMER_SECONDS = 1.0  # between looks at the journal where nothing wakes the thre
 CHAINED_SECONDS = 1.0  # for a SIGTERM that the script handles: its handler should not wait long
 OTHERS_SECONDS = 1.0  # at the end, for another process that delivers what this one wrote
 _POLL_SECONDS = 0.05
+_ends_at = 0.0  # of the time.monotonic() clock, once the process ends
 THREADS = "scoretrace-"  # how the names of our threads begin
 
 
@@ -243,17 +244,24 @@ class Worker:
 
     # The ends of a process.
 
+    def _at_exit(self) -> None:
+        """Deliver what waits, in what is left of the time that all workers of this process have together."""
+        global _ends_at  # noqa: PLW0603 - a process ends once
+        now = time.monotonic()
+        _ends_at = _ends_at or now + EXIT_SECONDS
+        self.stop(max(_ends_at - now, 0.0))
+
     def _hook(self) -> None:
-        atexit.register(self.stop)
+        atexit.register(self._at_exit)
         self._hook_sigterm()
         multiprocessing = sys.modules.get("multiprocessing")
         if multiprocessing is not None and multiprocessing.parent_process() is not None:
             from multiprocessing.util import Finalize
 
-            Finalize(None, self.stop, exitpriority=100)  # such a child ends by os._exit, after its finalizers
+            Finalize(None, self._at_exit, exitpriority=100)  # such a child ends by os._exit, after its finalizers
 
     def _unhook(self) -> None:
-        atexit.unregister(self.stop)
+        atexit.unregister(self._at_exit)
         if self._handler is not None and threading.current_thread() is threading.main_thread():
             if signal.getsignal(signal.SIGTERM) is self._handler:
                 signal.signal(signal.SIGTERM, self._before)
