@@ -11,6 +11,7 @@ import pytest
 
 import scoretrace
 from scoretrace import process, read
+from scoretrace.collect import sink
 from scoretrace.formats import continuous_export
 from scoretrace.settings import SETTINGS
 
@@ -31,6 +32,8 @@ def _clean(monkeypatch, tmp_path):
     yield
     for telemetry in process.known():
         telemetry.shutdown()
+    for settings in list(sink._sinks):
+        sink.forget(settings.home)
     logging.getLogger().setLevel(before)
 
 

@@ -176,6 +176,7 @@ def test_no_secret_is_in_a_repr():
     given = {
         "connection_string": f"InstrumentationKey={GUID}",
         "storage": f"AccountName=team;AccountKey={SECRET}",
+        "model_data_storage": f"AccountName=other;AccountKey={SECRET}",
         "credential": "default",
     }
     shown = repr(resolve(given, {}))

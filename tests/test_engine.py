@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import scoretrace
 from scoretrace import QueryError, QuerySyntaxError, SourceError, UnknownNameError, UnsupportedQuery, ticks
-from scoretrace.engine import with_parameters
 from scoretrace.formats import continuous_export
+from scoretrace.kusto_text import with_parameters
 from scoretrace.schema import BY_KIND, SEVERITIES, TABLES
 from strategies import items
 

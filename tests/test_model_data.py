@@ -300,7 +300,7 @@ def test_add_correlations_puts_them_behind_each_row(home, predicted):
     assert ids == ([wanted] if len(shape) == 1 else [f"{wanted}_0", f"{wanted}_1"])
     assert all(row["$aml_dc_scoring_timestamp"] == correlations["$aml_dc_scoring_timestamp"] for row in found)
     assert [cell for row in found for cell in features(row)] == ["0.5", "1.5"]
-    assert returned["$aml_dc_correlation_id"] == ids[0]
+    assert returned["$aml_dc_correlation_id"] == wanted
 
 
 def test_add_correlations_of_nothing_changes_nothing():

@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "scoretrace"
 # Who may import whom: a module imports from the layers before its own, and from no other of its own.
 LAYERS = (
     {"errors", "forks", "locks", "backoff", "sql", ""},
-    {"ticks", "connections", "item"},
+    {"ticks", "connections", "item", "kusto_text"},
     {"schema", "settings", "blobs", "sampling"},
     {"formats.parts", "formats.track", "overflow", "switches", "notes", "shared_file"},
     {"formats.continuous_export", "formats.breeze", "standin", "cursor"},

@@ -8,7 +8,6 @@ answer, and says where in the query that is.
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from scoretrace import model_data, model_data_files, read, tables
+from scoretrace import kusto_text, model_data, model_data_files, read, tables
 from scoretrace.errors import (
     MissingExtraError,
     QueryError,
@@ -47,10 +46,6 @@ _KUSTO_TYPES = {
     "INTERVAL": "timespan",
     "UUID": "guid",
 }
-_TOKEN = re.compile(
-    r"""(?P<skip>//[^\n]*|@?"(?:[^"\\\n]|\\.)*"|@?'(?:[^'\\\n]|\\.)*'|\s+)|(?P<word>[A-Za-z_]\w*)|.""", re.DOTALL
-)
-_BLANKED = re.compile(r"""//[^\n]*|@?"(?:[^"\\\n]|\\.)*"|@?'(?:[^'\\\n]|\\.)*'""")  # comments and strings
 # What the engine would answer, and not as Kusto does: weeks that begin elsewhere, text with letters for letters.
 _WRONG = (
     (
@@ -65,16 +60,6 @@ _MISSING = re.compile(
     r'(?:[Cc]olumn|Column with name) "?(\w+)"? (?:not found|does not exist|ref|in )|Alias with name "+(\w+)"+ '
 )
 _GIVEN = re.compile(r"\s*(?:=(?![=~])|:)")
-_LET = re.compile(
-    r"""(?P<head>(?:^|(?<=;))[ \t]*let[ \t]+(?P<name>\w+)[ \t]*=[ \t]*)"""
-    r"""(?P<value>(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|[^;"'])*)(?P<end>;)""",
-    re.MULTILINE,
-)
-_LITERAL = re.compile(
-    r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?:tick|microsecond|ms|millisecond|[smhd])?|true|false"
-    r"|(?:datetime|timespan|time)\([-\w:. ]*\)",
-    re.IGNORECASE,
-)
 _PERIOD = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
 _SHORT_PERIOD = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -197,16 +182,16 @@ def query(
     window = _window(timespan)
     kusto = _text(text)
     _refuse(kusto)
-    since = _lets(kusto).get("since", "")
-    if window[0] is not None and _LITERAL.fullmatch(since) and "since" not in parameters:
+    since = kusto_text.lets(kusto).get("since", "")
+    if window[0] is not None and kusto_text.LITERAL.fullmatch(since) and "since" not in parameters:
         # What is asked for from outside must not be narrowed by the query's own default.
         start = datetime.fromisoformat(f"{window[0]}+00:00")
         parameters = {
             **parameters,
             "since": start if since.startswith("datetime") else datetime.now(timezone.utc) - start,
         }
-    kusto = with_parameters(kusto, parameters)
-    words = {word for word, _ in _words(kusto)}
+    kusto = kusto_text.with_parameters(kusto, parameters)
+    words = {word for word, _ in kusto_text.words(kusto)}
     blobs = _blobs(source, words)
     _check_names(kusto)
     connection = engine.connect()
@@ -244,54 +229,8 @@ def queries() -> list[Bundled]:
             question = " ".join(
                 line.removeprefix("//").strip() for line in text.split("\n\n")[0].splitlines() if line.startswith("//")
             )
-            bundled.append(Bundled(file.name.removesuffix(".kql"), question, _lets(text), text))
+            bundled.append(Bundled(file.name.removesuffix(".kql"), question, kusto_text.lets(text), text))
     return bundled
-
-
-def with_parameters(text: str, parameters: dict[str, Any]) -> str:
-    """
-    *text* with other values in its ``let`` statements.
-
-    A value that was a string in the query is quoted; others must be literals
-    (a number, ``7d``, ``datetime(...)``, ``true``), so that a parameter never
-    becomes a piece of the query.
-
-    >>> with_parameters("let since = 1d;\\nrequests | where timestamp > ago(since)", {"since": "7d"})
-    'let since = 7d;\\nrequests | where timestamp > ago(since)'
-    """
-    known = _lets(text)
-    for name in parameters:
-        if name not in known:
-            there = f"it has {', '.join(known)}" if known else "it has none"
-            hint = "; timespan= limits any query" if name == "since" else ""
-            raise UnknownNameError(f"the query has no parameter {name}: {there}{hint}")
-
-    def replaced(match: re.Match[str]) -> str:
-        name = match["name"]
-        if name not in parameters:
-            return match[0]
-        return f"{match['head']}{_literal(name, parameters[name], known[name])}{match['end']}"
-
-    return _LET.sub(replaced, text)
-
-
-def _lets(text: str) -> dict[str, str]:
-    """The names and values of the query's ``let`` statements."""
-    return {match["name"]: match["value"].strip() for match in _LET.finditer(text)}
-
-
-def _literal(name: str, value: Any, before: str) -> str:
-    if before[:1] in {'"', "'"} or before[:2] in {'@"', "@'"}:
-        # Kusto has the escapes of JSON, the local engine not those of its \\u kind.
-        return json.dumps(str(value), ensure_ascii=False)
-    if isinstance(value, timedelta):
-        return f"{value // timedelta(microseconds=1)}microsecond"
-    if isinstance(value, datetime):
-        return f"datetime({_iso(value)})"
-    text = str(value).lower() if isinstance(value, bool) else str(value).strip()
-    if _LITERAL.fullmatch(text) is None:
-        raise QueryError(f"{text!r:.80} is no value for the parameter {name}, which is {before} in the query")
-    return text
 
 
 def _installed(module: str, what: str) -> Any:
@@ -303,20 +242,16 @@ def _installed(module: str, what: str) -> Any:
 
 def _refuse(text: str) -> None:
     """What is no query at all, said better than the parser would."""
-    if not any(True for _ in _words(text)):
+    if not any(True for _ in kusto_text.words(text)):
         raise QuerySyntaxError("the query is empty")
     if text.lstrip().startswith("."):
         raise UnsupportedQuery("control commands change a database, and there is none here", line=1, column=1)
     for pattern, in_code, what in _WRONG:
         for match in pattern.finditer(text):
-            if _is_code(text, match.start()) == in_code:
+            if kusto_text.is_code(text, match.start()) == in_code:
                 before = text[: match.start()]
                 line, column = before.count("\n") + 1, match.start() - (before.rfind("\n") + 1) + 1
                 raise UnsupportedQuery(f"{what} is answered differently by the local engine", line=line, column=column)
-
-
-def _is_code(text: str, offset: int) -> bool:
-    return not any(match.start() <= offset < match.end() for match in _BLANKED.finditer(text))
 
 
 def _check_names(text: str) -> None:
@@ -325,7 +260,7 @@ def _check_names(text: str) -> None:
 
     Names that the query itself gives (``Name = ...``, ``Name: string``) are its own.
     """
-    words = list(_words(text))
+    words = list(kusto_text.words(text))
     given = {word for word, offset in words if _GIVEN.match(text, offset + len(word))}
     if any(word in {"parse", "parse-where"} for word, _ in words):  # its names stand between texts
         given |= {word for word, _ in words}
@@ -379,11 +314,11 @@ def _window(timespan: Timespan) -> tuple[str | None, str | None]:
         timespan = _duration(timespan)
     if isinstance(timespan, timedelta):
         try:
-            return _iso(datetime.now(timezone.utc) - timespan), None
+            return kusto_text.iso(datetime.now(timezone.utc) - timespan), None
         except OverflowError as error:
             raise QueryError(f"a time span of {timespan.days} days reaches back before the calendar") from error
     start, end = timespan
-    return _iso(start), _iso(end)
+    return kusto_text.iso(start), kusto_text.iso(end)
 
 
 def _duration(text: str) -> timedelta:
@@ -398,10 +333,6 @@ def _duration(text: str) -> timedelta:
         raise QueryError(f"{text!r:.80} is no time span: give 30m, 6h, 7d, or an ISO 8601 duration such as P1D")
     days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
     return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-
-
-def _iso(time: datetime) -> str:
-    return (time.astimezone(timezone.utc) if time.tzinfo else time).replace(tzinfo=None).isoformat()
 
 
 def _kusto_type(duckdb_type: str) -> str:
@@ -430,21 +361,6 @@ def _utc(value: datetime) -> datetime:
 _READERS: dict[str, Callable[[Any], Any]] = {"dynamic": _dynamic, "datetime": _utc}
 
 
-def _words(text: str) -> Iterator[tuple[str, int]]:
-    """The names in a query, with their offsets; strings and comments are passed over."""
-    for match in _TOKEN.finditer(text):
-        if match["word"]:
-            yield match["word"], match.start()
-
-
-def _place(text: str, name: str) -> tuple[int | None, int | None]:
-    for word, offset in _words(text):
-        if word == name:
-            before = text[:offset]
-            return before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1
-    return None, None
-
-
 def _explained(error: Exception, text: str) -> ScoretraceError:
     """The error of the engine as one of ours, with the place in the query."""
     import duckdb
@@ -462,10 +378,10 @@ def _explained(error: Exception, text: str) -> ScoretraceError:
         what = error.construct.rpartition(":")[2]
         if what.endswith("Operator"):  # the grammar's name of it: MakeSeriesOperator is make-series in a query
             what = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", what.removesuffix("Operator")).lower()
-        line, column = (error.span.line, error.span.column + 1) if error.span else _place(text, what)
+        line, column = (error.span.line, error.span.column + 1) if error.span else kusto_text.place(text, what)
         return UnsupportedQuery(f"{what} is not supported by the local engine", line=line, column=column)
     if isinstance(error, errors.KqlSchemaError):
-        line, column = _place(text, error.name)
+        line, column = kusto_text.place(text, error.name)
         if error.hint and "unknown table" in error.hint:
             return _unknown("table", error.name, text, _TABLES)
         return UnknownNameError(f"{error.name}: {error.hint or 'not known'}", line=line, column=column)
@@ -486,7 +402,7 @@ def _explained(error: Exception, text: str) -> ScoretraceError:
 
 def _misspelt(text: str) -> QuerySyntaxError | None:
     """The first operator that there is none of, which is what a syntax error mostly comes from."""
-    for match in re.finditer(r"\|\s*([A-Za-z][\w-]*)", _BLANKED.sub(lambda found: " " * len(found[0]), text)):
+    for match in re.finditer(r"\|\s*([A-Za-z][\w-]*)", kusto_text.blanked(text)):
         name = match[1]
         if name not in _OPERATORS:
             near = difflib.get_close_matches(name, _OPERATORS, n=1)
@@ -500,7 +416,7 @@ def _misspelt(text: str) -> QuerySyntaxError | None:
 
 
 def _unknown(what: str, name: str, text: str, known: list[str]) -> UnknownNameError:
-    line, column = _place(text, name)
+    line, column = kusto_text.place(text, name)
     by_case = {other.lower(): other for other in known}
     near = [by_case[other] for other in difflib.get_close_matches(name.lower(), by_case, n=1, cutoff=0.5)]
     if name in known:  # it is one of the table, which the query has left behind
@@ -511,7 +427,7 @@ def _unknown(what: str, name: str, text: str, known: list[str]) -> UnknownNameEr
 
 
 def _columns(text: str) -> list[str]:
-    words = {word for word, _ in _words(text)}
+    words = {word for word, _ in kusto_text.words(text)}
     collected = list(MODEL_DATA_COLUMNS) if MODEL_DATA in words else []
     return collected + [
         column.classic

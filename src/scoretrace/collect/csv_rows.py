@@ -23,6 +23,7 @@ from scoretrace.collect.tabular import Table
 from scoretrace.errors import CollectionError
 
 _SPECIAL = re.compile('[",\\r\\n]')
+_INDEX = re.compile(r"_\d+$")
 _SPACES = (" ", "\t")
 _numbers = msgspec.json.Encoder()
 _indexes: list[bytes] = []
@@ -74,6 +75,16 @@ def joined(rows: Sequence[bytes], before: bytes, after: bytes) -> bytes:
     pieces[2::4] = _indexes[:count]
     pieces[3::4] = [after] * count
     return b"".join(pieces)
+
+
+def call_of(row_id: Any) -> Any:
+    """
+    The id of a call, from that of one of its rows.
+
+    >>> call_of("id_0")
+    'id'
+    """
+    return _INDEX.sub("", row_id) if isinstance(row_id, str) else row_id
 
 
 def _numeric(rows: list[list[Any]]) -> list[bytes]:

@@ -225,7 +225,7 @@ class ModelDataCollector:
         else:
             own = (None, stamp, *bound.values, request_id)
             filled = [_filled(row, own) for row in carried.correlations]
-            values = tuple(filled[0])
+            values = (csv_rows.call_of(filled[0][0]) if count > 1 else filled[0][0], *filled[0][1:])
             data = b"".join(
                 b"%b,%b\n" % (row, csv_rows.line((*one, operation))) for row, one in zip(rows, filled, strict=True)
             )

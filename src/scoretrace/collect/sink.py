@@ -60,6 +60,8 @@ class Sink:
         self._watches: dict[str, Watch] = {}
         self._begin()
         self._worker = self._start_worker()
+        if self._worker is not None:
+            self._worker.start()  # also what earlier processes left
         forks.tell(self)
         atexit.register(self.close)
 
@@ -161,6 +163,13 @@ class Sink:
             while self._files:
                 self._files.popitem()[1].close()
 
+    def end(self) -> None:
+        """Close it for good, without waiting for what is to be delivered."""
+        if self._worker is not None:
+            self._worker.stop(0.0)
+        self.close()
+        atexit.unregister(self.close)
+
     # What follows holds the lock.
 
     def _put(self, series: Series, data: bytes) -> bool:
@@ -230,6 +239,7 @@ class Sink:
 
 
 _sinks: dict[Settings, Sink] = {}
+_making = RLock()
 
 
 def sink() -> Sink:
@@ -244,18 +254,17 @@ def sink() -> Sink:
     if current is not None and current.collects_in is not None:
         nowhere = {"storage": "", "model_data_storage": "", "exporter": ()}
         settings = msgspec.structs.replace(settings, home=current.collects_in, **nowhere)
-    found = _sinks.get(settings)
-    if found is None:
-        found = _sinks[settings] = Sink(settings)
+    with _making:
+        found = _sinks.get(settings)
+        if found is None:
+            found = _sinks[settings] = Sink(settings)
     return found
 
 
 def forget(home: Path) -> None:
-    """Close the sinks that write into *home*, which is about to be removed."""
+    """End the sinks that write into *home*, which is about to be removed."""
     for settings in [settings for settings in _sinks if settings.home == home]:
-        found = _sinks.pop(settings)
-        found.close()
-        atexit.unregister(found.close)
+        _sinks.pop(settings).end()
 
 
 def day(now: float) -> str:
