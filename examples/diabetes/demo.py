@@ -54,6 +54,14 @@ def main():
     show("What failed, and why", "failures")
     show("What was too large for Application Insights", "diverted-payloads")
 
+    title("What went into the model and what came out, as CSV on disk", "scoretrace model-data read --limit 3")
+    scoretrace("model-data", "read", "--limit", "3", "--from", str(HOME), "--format", "table")
+    joined = (
+        'requests | join kind=inner (modelData | where designation == "predictions") on operation_Id '
+        "| summarize requests = dcount(id), rows = count(), highest = max(todouble(data.progression)) by name"
+    )
+    show("The same, joined to the requests", joined)
+
     listed = scoretrace("query", "diverted-payloads", "--from", str(HOME), capture_output=True, text=True)
     row = json.loads(listed.stdout.splitlines()[0])
     title("The original of the largest, byte for byte", f"scoretrace payload {row['itemId']}")
