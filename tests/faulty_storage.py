@@ -17,6 +17,7 @@ class FaultyStorage:
     Passes requests on to *azurite*, and does *odds* of the appends wrong: pairs of a fault and how likely it is.
 
     The faults are ``lost`` (done, but the answer never comes), ``refused`` (503),
+    ``conflict`` (409, as while a container is being removed),
     ``late`` (the connection ends, and it is done afterwards) and ``cut`` (the
     connection ends, and it is never done).
     """
@@ -25,7 +26,7 @@ class FaultyStorage:
         target = urlsplit(azurite.partition("BlobEndpoint=")[2])
         self.odds = dict(odds)
         self.random = random.Random(1)
-        self.happened = dict.fromkeys(("lost", "refused", "late", "cut"), 0)
+        self.happened = dict.fromkeys(("lost", "refused", "conflict", "late", "cut"), 0)
         self.late = []
 
         class Handler(BaseHTTPRequestHandler):
@@ -76,8 +77,9 @@ class FaultyStorage:
         if fault in {"late", "lost", "cut"}:
             request.close_connection = True
             return
-        if fault == "refused":
-            request.send_response(503)
+        if fault in {"refused", "conflict"}:
+            request.send_response(503 if fault == "refused" else 409)
+            request.send_header("x-ms-error-code", "ServerBusy" if fault == "refused" else "ContainerBeingDeleted")
             request.send_header("Content-Length", "0")
             request.end_headers()
             return

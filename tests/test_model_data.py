@@ -108,6 +108,16 @@ def test_a_row_says_whose_it_is(home, monkeypatch):
         ([decimal.Decimal("1.10"), dt.date(2026, 1, 2)], [["1.10", "2026-01-02"]]),
         ([10**30, -1], [[str(10**30), "-1"]]),
         ([float("nan"), float("inf")], [["", "inf"]]),
+        (np.array([[1e-20, 7.80198e-18, 3e38]], "f4").repeat(30, 0)[:1], [["1e-20", "7.80198e-18", "3e38"]]),
+        ([np.float32(0.1), np.float16(0.1)], [["0.1", "0.1"]]),
+        (pd.DataFrame({"f": np.array([0.1], "f4"), "t": ["x"]}), [["0.1", "x"]]),
+        (np.array(["2026-01-02T00:00:00.000000001"], "M8[ns]"), [["2026-01-02T00:00:00.000000001"]]),
+        (np.array([90], "m8[s]"), [["0:01:30"]]),
+        (
+            pd.DataFrame({"d": [pd.Timedelta(seconds=90)], "i": pd.array([2**53 + 1], "Int64")}),
+            [["0:01:30", str(2**53 + 1)]],
+        ),
+        (pd.array([2**53 + 1, None], "Int64"), [[str(2**53 + 1), ""]]),
         (pd.DataFrame({"a": [1, 2], "b": [1.5, None]}), [["1", "1.5"], ["2", ""]]),
         (
             pd.DataFrame({"a": ["x", pd.NA], "b": [pd.Timestamp("2026-01-02"), pd.NaT]}),
@@ -133,13 +143,16 @@ def test_data_of_any_tabular_kind(home, data, expected):
 
 @pytest.mark.parametrize("values", [[0.9, 0.1, 0.5], np.array([0.9, 0.1, 0.5]), pd.Series([0.9, 0.1, 0.5])])
 def test_one_dimension_is_one_row_or_one_prediction_each(home, values):
-    """One row as documented; a row for each value where that is asked for."""
+    """One row as documented; a row for each value where that is asked for, or where one feature is named."""
     ModelDataCollector("m", "predictions").collect(values)
-    ModelDataCollector("n", "predictions", ["y"], per_prediction=True).collect(values)
+    ModelDataCollector("n", "predictions", ["a"], per_prediction=True).collect(values)
+
+    ModelDataCollector("o", "predictions", ["y"]).collect(values)
 
     by_model = {path.parts[-7]: parsed(path.read_bytes()) for path in files(home)}
     assert [row[:3] for row in by_model["m"][1:]] == [["0.9", "0.1", "0.5"]]
-    assert [row[0] for row in by_model["n"]] == ["y", "0.9", "0.1", "0.5"]
+    assert [row[0] for row in by_model["n"]] == ["a", "0.9", "0.1", "0.5"]
+    assert [row[0] for row in by_model["o"]] == ["y", "0.9", "0.1", "0.5"]
 
 
 def test_names_come_from_the_frame_or_the_constructor(home):
@@ -234,6 +247,30 @@ def test_a_prediction_without_inputs_has_an_id_of_its_own(home):
     assert len({first, again, parsed(others.read_bytes())[1][1]}) == 3
 
 
+@pytest.mark.parametrize("refused", [b"raw", [1, 2, 3], []])
+def test_a_prediction_after_inputs_that_were_refused(home, refused):
+    """Does not belong to the inputs before those."""
+    inputs, predictions = ModelDataCollector("m", "inputs", ["a", "b"]), ModelDataCollector("m", "predictions", ["y"])
+    inputs.collect([1, 2])
+    inputs.collect(refused)
+    predictions.collect([20])
+
+    assert rows(home)[0]["$aml_dc_correlation_id"] != rows(home, "predictions")[0]["$aml_dc_correlation_id"]
+
+
+def test_correlations_may_stand_for_the_users_id(home):
+    """What collect returned, handed to the next one."""
+    inputs, predictions = ModelDataCollector("m", "inputs"), ModelDataCollector("m", "predictions", ["y"])
+    correlations = inputs.collect([[1], [2]])
+    inputs.collect([9])
+    predictions.collect([10, 20], correlations)
+
+    assert [row["$aml_dc_correlation_id"] for row in rows(home, "predictions")] == [
+        row["$aml_dc_correlation_id"] for row in rows(home)[:2]
+    ]
+    assert predictions.add_correlations([1], "text") == [1]
+
+
 def test_rows_belong_to_the_request_around_them(telemetry, home, items):
     """Its operation id and its id, also where the prediction is made in another thread."""
     inputs, predictions = ModelDataCollector("m", "inputs"), ModelDataCollector("m", "predictions")
@@ -286,7 +323,7 @@ def test_add_correlations_puts_them_behind_each_row(home, predicted):
     correlations = inputs.collect([[1, 2], [3, 4]])
     inputs.collect([9, 9])
     shape = np.shape(predicted)
-    names = ["y"] if len(shape) != 1 else ["y", "z"]
+    names = ["y"] if len(shape) != 1 else ["y", "z"]  # of one name, one dimension would be a column
     predictions = ModelDataCollector("m", "predictions", names)
 
     with_them = predictions.add_correlations(predicted, correlations)
@@ -320,11 +357,16 @@ def test_add_correlations_of_nothing_changes_nothing():
         (Image.new("RGB", (4, 4)), "media"),
         (np.zeros((2, 28, 28)), "media"),
         ([1, b"raw"], "media"),
+        ([np.zeros((28, 28)), np.zeros((28, 28))], "media"),
+        ({"image": np.zeros((28, 28), "u1")}, "media"),
+        (pd.DataFrame({"image": [np.zeros((28, 28))]}), "media"),
+        ([Image.new("L", (4, 4))], "media"),
         ([[1, 2], [3]], "ragged"),
         ({"a": [1, 2], "b": [3]}, "ragged"),
         (object(), "type"),
         (None, "type"),
         ([1, 2, 3], "feature_names"),
+        ([[1, 2, 3]], "feature_names"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -423,6 +465,7 @@ def test_no_name_leaves_its_folder(home, name):
         {"model_name": "m", "designation": ""},
         {"model_name": "m", "workspace": "a/b"},
         {"model_name": "m", "feature_names": "abc"},
+        {"model_name": "m", "feature_names": 5},
     ],
 )
 def test_a_collector_that_cannot_work_says_so_when_it_is_made(arguments):

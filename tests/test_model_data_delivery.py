@@ -195,7 +195,7 @@ def test_storage_that_is_down_for_the_whole_life_of_a_process(model, home):
     storage = f"{ACCOUNT};BlobEndpoint=http://127.0.0.1:{port}/devstoreaccount1"
     code = "for number in range(500): inputs.collect([sys.argv[1], number, text])"
     _, errors = end(begin(home, model, storage, code, "w"))
-    assert errors.count("telemetry waits on disk") == 1
+    assert errors.count("collected data waits on disk") == 1
 
     with run_azurite(port):
         export(home, storage)
@@ -329,3 +329,99 @@ def test_events_by_reference_are_stored_before_their_line(azurite, model, home, 
     assert address.startswith(azurite.partition("BlobEndpoint=")[2] + "/modeldata/modelDataCollector/")
     assert json.loads(rows) == [{"column0": "x" * 5_000_000}]
     assert len(scoretrace.read_model_data(home, designation=model)) == 1
+
+
+def test_a_home_that_was_emptied_is_delivered_anew(azurite, model, home, monkeypatch):
+    """A file of the same name is another file: nothing of it counts as delivered."""
+    monkeypatch.setenv("SCORETRACE_EXPORTER", "none")
+    collector = ModelDataCollector(model, "inputs", ["text"])
+    collector.collect([["first"]] * 20)
+    export(home, azurite)
+    files(home)[0].unlink()
+    collector.collect([["second, and much longer"]] * 30)
+    export(home, azurite)
+
+    rows = parsed(blobs(azurite, model)["data.csv"])[1:]
+    assert Counter(row[0] for row in rows) == {"first": 20, "second, and much longer": 30}
+
+
+def test_a_conflict_that_passes_is_waited_for(faulty, azurite, model, home):
+    """A container that is being removed answers 409 too, which does not make a blob full."""
+    faulty.odds = {"conflict": 1.0}
+    ModelDataCollector(model, "inputs").collect([1])
+    drain = CollectedDrain(home, connect=lambda: AzureBlobs(faulty.connection_string))
+    assert drain.lead()
+    assert drain.drain()
+    faulty.odds = {}
+    drain.hurry()
+    assert drain.drain() is None
+    drain.release()
+
+    assert list(blobs(azurite, model)) == ["data.csv"]
+    assert is_delivered(azurite, model, home)
+
+
+def test_a_row_that_storage_does_not_take_keeps_no_other(azurite, model, home, monkeypatch):
+    """It stays in the home, counted; what is before and after it arrives."""
+    monkeypatch.setattr("scoretrace.exporters.collected.LARGEST_BLOCK", 9_000_000)
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite)
+    collector = ModelDataCollector(model, "inputs", ["text"])
+    for size in (10, 3_000_000, 10_000_000, 3_000_000, 10):
+        collector.collect(["x" * size])
+
+    assert collector.flush(60)
+    assert collector.stats()["not_delivered"] == 1
+    sizes = [len(row[0]) for row in parsed(blobs(azurite, model)["data.csv"])[1:]]
+    assert sizes == [10, 3_000_000, 3_000_000, 10]
+
+
+def test_a_header_of_more_than_a_megabyte(azurite, model, tmp_path, monkeypatch):
+    """Is there once, however many hosts begin the blob."""
+    names = [f"a feature with a long name and number {number}" for number in range(30_000)]
+    for host in ("one", "two"):
+        monkeypatch.setenv("SCORETRACE_HOME", str(tmp_path / host))
+        ModelDataCollector(model, "inputs", names).collect([1] * len(names))
+        export(tmp_path / host, azurite)
+
+    assert is_delivered(azurite, model, tmp_path / "one", tmp_path / "two")
+    assert len(scoretrace.read_model_data(tmp_path / "one", designation="inputs").columns) == 30_009
+
+
+def test_a_full_disk_forgets_nothing_that_was_sent(azurite, model, home, monkeypatch):
+    """Where the cursor could not be saved, it is before the note of what was sent is written over."""
+    for name in ("inputs", "predictions"):
+        ModelDataCollector(model, name).collect([1])
+    drain = CollectedDrain(home, connect=lambda: AzureBlobs(azurite))
+    assert drain.lead()
+    save, saves = drain.cursor.save, []
+
+    def full():
+        saves.append(1)
+        if len(saves) < 4:
+            raise OSError(28, "No space left on device")
+        save()
+
+    monkeypatch.setattr(drain.cursor, "save", full)
+    for _ in range(3):
+        assert drain.drain() is not None
+        drain.hurry()
+    drain.release()  # as if it was killed
+    export(home, azurite)
+
+    with BlobServiceClient.from_connection_string(azurite) as client:
+        container = client.get_container_client("modeldata")
+        found = [name for name in container.list_blob_names() if f"/{model}/" in name]
+        assert [len(parsed(container.download_blob(name).readall())) for name in found] == [2, 2]
+
+
+def test_export_removes_what_is_past_its_keeping(azurite, model, home, monkeypatch):
+    """Whoever delivers tidies up, also where the script leaves that to a sidecar."""
+    monkeypatch.setenv("SCORETRACE_EXPORTER", "none")
+    ModelDataCollector(model, "inputs").collect([1])
+    export(home, azurite)
+    (file,) = files(home)
+    os.utime(file, (0, 0))
+    ModelDataCollector(model, "labels").collect([1])
+    export(home, azurite)
+
+    assert [path.parts[-5] for path in files(home)] == ["labels"]

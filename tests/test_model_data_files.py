@@ -4,11 +4,13 @@ import csv
 import io
 import multiprocessing
 import os
+import random
 import signal
 import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -330,12 +332,12 @@ def test_a_signal_handler_that_collects_neither_hangs_nor_loses(home):
 @posix
 def test_a_worker_that_is_stopped_while_it_has_the_lock_stops_nobody(home, monkeypatch):
     """Another waits a moment, keeps its rows in memory, and writes them when it can."""
-    monkeypatch.setattr("scoretrace.shared_file.LOCK_SECONDS", 0.05)
+    monkeypatch.setattr("scoretrace.collect.sink.LOCK_SECONDS", 0.05)
     collector = ModelDataCollector("m", "inputs", ["worker", "number", "text"])
     collector.collect(["w", 0, 'a "b"\n,c'])
     name = files(home)[0].relative_to(home).as_posix()
     other = SharedFile(home, name, quoted=True)
-    with other._held():
+    with other._held(1):
         collector.collect(["w", 1, 'a "b"\n,c'])
         assert collector.stats()["buffered"] == 1
     other.close()
@@ -386,3 +388,85 @@ def test_every_row_of_the_old_contract_is_there(home):
     predictions.collect(predictions.add_correlations([2], inputs.collect([1])))
 
     assert rows(home)[0]["$aml_dc_correlation_id"] == rows(home, "predictions")[0]["$aml_dc_correlation_id"]
+
+
+def test_one_file_that_cannot_be_written_keeps_no_other(home):
+    """Rows of one collector wait; those of the others are on disk at once."""
+    bad, good = ModelDataCollector("bad", "inputs"), ModelDataCollector("good", "inputs")
+    bad.collect([0])
+    place = files(home)[0]
+    place.unlink()
+    place.mkdir()
+    bad._bound.sink.close()
+    for number in range(3):
+        bad.collect([number])
+        good.collect([number])
+
+    assert bad.stats()["buffered"] == 3
+    (file,) = (path for path in files(home) if "/good/" in path.as_posix())
+    assert len(parsed(file.read_bytes())) == 4
+    place.rmdir()
+    assert bad.flush()
+    assert bad.stats()["buffered"] == 0
+    assert len(parsed(place.read_bytes())) == 4
+
+
+def test_a_thousand_sets_of_columns_are_enough(home, monkeypatch):
+    """More are refused and counted, and keep nobody else's rows from being written."""
+    monkeypatch.setattr("scoretrace.shared_file.MOST_FILES", 5)
+    many, other = ModelDataCollector("many", "inputs"), ModelDataCollector("other", "inputs")
+    for number in range(8):
+        many.collect({f"key{number}": 1})
+        other.collect([number])
+
+    assert many.stats()["refused"] == {"columns": 3}
+    (file,) = (path for path in files(home) if "/other/" in path.as_posix())
+    assert len(parsed(file.read_bytes())) == 9
+    assert many.stats()["lost"] == {}
+
+
+@posix
+def test_stats_and_collect_in_signal_handlers_and_threads(home):
+    """None of them hangs or raises, also while the disk refuses."""
+    ended = run(
+        home,
+        """
+        import resource
+        inputs.collect(["w", 0, text])
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+        signal.signal(signal.SIGALRM, lambda *_: (inputs.collect(["h", 1, text]), inputs.stats()))
+        signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)
+        def work():
+            for number in range(500):
+                inputs.collect(["t", number, text])
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        for thread in threads: thread.start()
+        for _ in range(3_000):
+            inputs.stats()
+        for thread in threads: thread.join()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        print(inputs.stats()["refused"])
+        """,
+    )
+
+    assert ended.stdout.split() == ["{}"]
+
+
+def test_ids_of_rows_are_their_own_whatever_collects_at_the_time(home):
+    """Numbers of rows are not mixed up by threads that collect batches of all sizes."""
+    collector = ModelDataCollector("m", "inputs", ["n"])
+
+    def work(seed):
+        for size in random.Random(seed).choices(range(2, 30_000), k=6):
+            collector.collect([[number] for number in range(size)])
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    found = rows(home)
+    assert len({row["$aml_dc_correlation_id"] for row in found}) == len(found)
+    assert all(row["$aml_dc_correlation_id"].endswith(f"_{row['n']}") for row in found)

@@ -185,6 +185,7 @@ def test_what_was_collected_is_recorded_too(pytest_in):
             inputs.collect([1, "x"])
             (row,) = telemetry.collected("inputs")
             assert (row["a"], row["b"], row["$aml_model_name"]) == (1, "x", "m")
+            assert telemetry.query("modelData | project toint(data.a)").rows == [(1,)]
             telemetry.clear()
             assert telemetry.collected() == []
             inputs.collect([2, "y"])

@@ -2,7 +2,12 @@
 
 import datetime as dt
 import json
+import os
 import random
+import shutil
+import subprocess
+import sys
+import textwrap
 
 import duckdb
 import numpy as np
@@ -224,6 +229,159 @@ def test_a_row_of_20_megabytes_comes_back(home):
     assert sorted(found) == [(5,), (9,), (20_000_000,)]
 
 
+def test_rows_of_several_lines_in_a_large_file(home):
+    """DuckDB in parallel loses its way between quotes; such files are read as one."""
+    collector = ModelDataCollector("m", "inputs", ["n", "text"])
+    for number in range(40):
+        collector.collect([[number, 'a "b"\n,c' * 20]] * 10_000)
+    (file,) = files(home)
+    assert file.stat().st_size > 130 * 1024**2
+    os.utime(file, (0, 0))  # as if nobody wrote it any more
+
+    assert read_model_data(home, designation="inputs").aggregate("count(*), sum(n)").fetchall() == [
+        (400_000, 7_800_000)
+    ]
+    shutil.move(home / "modeldata", home.parent / "downloaded")
+    assert len(read_model_data(home.parent / "downloaded", designation="inputs")) == 400_000
+
+
+@pytest.mark.parametrize("torn", [b'7,"half a te', b"7,half", b"7", b'7,"a\nb",123e4567', b'7,"a\n'])
+@pytest.mark.parametrize("has_note", [True, False])
+def test_a_torn_end_hides_no_other_row(home, torn, has_note):
+    """Of a process that was killed, or that is writing right now; of a home, or of a copy of its files."""
+    ModelDataCollector("m", "inputs", ["n", "text"]).collect([[1, "a"], [2, "b\nc"]])
+    Collector(name="events").collect([[1]])
+    for file in (*files(home), *files(home, "*.jsonl")):
+        with file.open("ab") as opened:
+            opened.write(torn)
+    if not has_note:
+        shutil.rmtree(home / "state")
+
+    assert values(read_model_data(home, designation="inputs"), "n") == [(1,), (2,)]
+    assert len(read_model_data(home, designation="events")) == 1
+    assert scoretrace.query("modelData | summarize count()", source=home).rows == [(3,)]
+
+
+def test_reading_while_somebody_writes(home):
+    """Never fails, and never sees less than before."""
+    code = """
+        import os, sys
+        from scoretrace import ModelDataCollector
+        collector = ModelDataCollector("m", "inputs", ["n", "text"])
+        for number in range(400):
+            collector.collect([[number, 'a "b"\\n,c']] * 500)
+    """
+    writer = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)])
+    seen = 0
+    while writer.poll() is None:
+        if files(home):
+            rows = read_model_data(home, designation="inputs").aggregate("count(*)").fetchall()[0][0]
+            assert rows >= seen
+            seen = rows
+    assert writer.returncode == 0
+    assert len(read_model_data(home, designation="inputs")) == 200_000
+
+
+def test_events_that_are_none_are_passed_over_and_said(home, caplog):
+    """Broken lines, an empty file, one without data: the others are there."""
+    Collector(name="model_inputs").collect(pd.DataFrame({"x": [1]}))
+    (file,) = files(home, "*.jsonl")
+    file.with_name("broken.jsonl").write_bytes(
+        b'{"id": "1", "data": [{"x"\nno json\n{"id": "2", "correlationid": "a"}\n'
+    )
+    file.with_name("empty.jsonl").write_bytes(b"")
+
+    assert values(read_model_data(home, designation="inputs"), "x") == [(1,)]
+    assert "2 lines are no events" in caplog.text
+    file.unlink()
+    file.with_name("broken.jsonl").unlink()
+    assert read_model_data(home, designation="inputs").fetchall() == []
+
+
+def test_a_pair_on_both_sides_of_a_bound_stays_together(home):
+    """A joined row has the time of its inputs."""
+    for designation, column, at in (
+        ("inputs", "x", "2026-11-01T23:59:59.9"),
+        ("predictions", "y", "2026-11-02T00:00:00.1"),
+    ):
+        header = ",".join([column, *HEADERS])
+        day = at[:10].replace("-", "/")
+        put(
+            home,
+            f"modeldata/w/w/w/s/m/1/{designation}/{day}/data.csv",
+            f"{header}\n1,id,{at},1440,w/w/w,s,m,1,r,\n".encode(),
+        )
+
+    assert values(read_model_data(home, until="2026-11-02"), "x", "y") == [(1, 1)]
+    assert read_model_data(home, since="2026-11-02").fetchall() == []
+
+
+def test_names_are_those_that_the_collector_was_given(home):
+    """Not only those of the folders, which have no spaces."""
+    ModelDataCollector("best model", "sal inputs").collect([1])
+
+    assert len(read_model_data(home, model="best model", designation="sal inputs")) == 1
+
+
+def test_columns_that_differ_in_nothing_but_letter_case_or_a_prefix(home):
+    """Have names of their own in the joined rows."""
+    inputs = ModelDataCollector("m", "inputs", ["Score", "prediction_score", "$call", "$number"])
+    inputs.collect([1, 2, 3, 4])
+    ModelDataCollector("m", "predictions", ["score"]).collect([5])
+
+    relation = read_model_data(home)
+    assert relation.columns[:5] == ["Score", "prediction_score", "$call", "$number", "prediction_score_"]
+    assert relation.project("Score, prediction_score, prediction_score_").fetchall() == [(1, 2, 5)]
+
+
+def test_values_are_not_taken_for_what_they_are_not(home):
+    """Infinity for a date, "t" for truth, "1/2/2026" for the first of February."""
+    ModelDataCollector("m", "inputs", ["f", "t", "d"]).collect(
+        [[float("inf"), "t", "1/2/2026"], [1.5, "f", "3/4/2026"], [None, "t", "5/6/2026"]]
+    )
+
+    found = values(read_model_data(home, designation="inputs"), "f", "t", "d")
+    assert found == [(1.5, "f", "3/4/2026"), (None, "t", "5/6/2026"), (float("inf"), "t", "1/2/2026")]
+
+
+def test_a_large_call_is_joined_row_by_row(home):
+    """Not each with each."""
+    ModelDataCollector("m", "inputs", ["x"]).collect([[number] for number in range(100_000)])
+    ModelDataCollector("m", "predictions", ["y"]).collect([[number] for number in range(100_000)])
+
+    joined = read_model_data(home).aggregate("count(*), count(*) FILTER (x = y)").fetchall()
+    assert joined == [(100_000, 100_000)]
+
+
+def test_a_time_span_by_how_long_ago(scored):
+    """As text or a timedelta, and what is no time is said."""
+    assert len(read_model_data(scored, since="1h", until=dt.timedelta(hours=-1))) == 4
+    assert len(read_model_data(scored, since=dt.timedelta(minutes=-1))) == 0
+    for wrong in ("yesterday", 5):
+        with pytest.raises(ValueError, match="is no time: give 2026-11-20"):
+            read_model_data(scored, since=wrong)
+
+
+def test_models_keep_their_own_columns_in_kusto(home):
+    """Those of another model are not in the data of a row, nor change its types."""
+    ModelDataCollector("taxi", "inputs").collect({"zone": 1})
+    ModelDataCollector("house", "inputs").collect({"zone": "A0", "rooms": 3})
+
+    rows = scoretrace.query("modelData | project model, data | order by model asc", source=home).rows
+    assert rows == [("house", {"zone": "A0", "rooms": 3}), ("taxi", {"zone": 1})]
+
+
+def test_a_file_that_cannot_be_read_is_named(scored):
+    """By Kusto and by the command, with an exit code and no traceback."""
+    put(scored, "modeldata/w/w/w/s/m/1/inputs/2026/11/01/data.csv", "name\nM\xfcller\n".encode("latin-1"))
+
+    with pytest.raises(scoretrace.QueryError, match=r"data\.csv"):
+        scoretrace.query("modelData | count", source=scored)
+    shown = run("read", "--from", scored, "--designation", "inputs")
+    assert shown.exit_code == 4
+    assert "2026/11/01/data.csv" in shown.stderr
+
+
 def test_one_file_and_one_folder_are_sources_too(scored):
     """As somebody downloads them."""
     inputs = next(path for path in files(scored) if "/inputs/" in path.as_posix())
@@ -345,8 +503,14 @@ def test_the_command_reads(scored, tmp_path):
     shown = run("read", "--from", scored, "--format", "ndjson")
     assert [json.loads(line)["y"] for line in shown.output.splitlines()] == [10, 30, 50, None]
 
+    batch = ModelDataCollector("batch", "inputs", ["n"])
+    batch.collect([[number] for number in range(12)])
+    shown = run("read", "--from", scored, "--model", "batch", "--format", "csv")
+    assert [line.partition(",")[0] for line in shown.output.splitlines()] == ["n", *map(str, range(12))]
+    ModelDataCollector("digits", "inputs", ["x"]).collect([0.038075906433423026])
+    assert "0.038075906433423026," in run("read", "--from", scored, "--model", "digits", "--format", "csv").output
     out = tmp_path / "inputs.parquet"
-    assert run("read", "--from", scored, "--designation", "inputs", "-n", 2, "-o", out).exit_code == 0
+    assert run("read", "--from", scored, "--model", "m", "--designation", "inputs", "-n", 2, "-o", out).exit_code == 0
     assert pd.read_parquet(out)["a"].tolist() == [1, 3]
     typed = run("read", "--from", scored, "--type", "a=VARCHAR", "--format", "ndjson", "-n", 1)
     assert json.loads(typed.output)["a"] == "1"

@@ -82,6 +82,10 @@ class MemoryBlobs:
         return io.BytesIO(self._blobs[name])
 
 
+# What the service says of a blob of another kind, and of one that takes no more blocks.
+_NOT_TO_APPEND = ("InvalidBlobType", "BlockCountExceedsLimit")
+
+
 class Appendable(NamedTuple):
     """The *size* of a blob, of how many *blocks* it is, and whether it *is_append*, a blob for appending."""
 
@@ -180,7 +184,7 @@ class AzureBlobs:
                     blob.create_append_blob(match_condition=MatchConditions.IfMissing)
             blob.append_block(data, appendpos_condition=at)
         except HttpResponseError as error:
-            if error.status_code == 409:  # it is no append blob, or takes no more blocks
+            if getattr(error, "error_code", "") in _NOT_TO_APPEND:
                 raise FileExistsError(f"{self.address(name)} cannot be appended to") from error
             if error.status_code == 404:
                 self._containers.clear()  # it may be the container that somebody removed

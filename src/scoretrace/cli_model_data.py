@@ -11,9 +11,10 @@ import click
 import scoretrace
 from scoretrace import sql
 from scoretrace.cli_options import output_options, source_option
-from scoretrace.collect.correlated import CORRELATION_ID, TIMESTAMP
+from scoretrace.collect.correlated import TIMESTAMP
 from scoretrace.engine import Result
 from scoretrace.errors import MissingExtraError, SourceError
+from scoretrace.model_data import call_of, number_of, said
 from scoretrace.model_data_files import Collected, moment, summary
 from scoretrace.render import show
 
@@ -52,7 +53,9 @@ def list_model_data(source: str | None, form: str | None, output: str | None, no
 @source_option
 @click.option("--model", help="Only this model (or endpoint, or deployment).")
 @click.option("--designation", help="inputs, predictions, ... [default: inputs joined to predictions]")
-@click.option("--since", metavar="TIME", help="From this UTC date or time on: 2026-11-20, 2026-11-20T06:00.")
+@click.option(
+    "--since", metavar="TIME", help="From this UTC date or time on (2026-11-20, 2026-11-20T06:00), or the last 6h, 7d."
+)
 @click.option("--until", metavar="TIME", help="Before it.")
 @click.option("--type", "types", metavar="COLUMN=TYPE", multiple=True, help="DuckDB's type of a column: zip=VARCHAR.")
 @click.option("-n", "--limit", type=click.IntRange(min=0), help="So many rows at the most.")
@@ -90,12 +93,12 @@ def read_collected(
                 types=pairs,
                 connection=connection,
             )
-            rows = rows.order(f"{sql.name(TIMESTAMP)}, {sql.name(CORRELATION_ID)}")
+            rows = rows.order(f"{sql.name(TIMESTAMP)}, {call_of()}, {number_of()}")
             rows = rows if limit is None else rows.limit(limit)
             result = Result.of(connection, rows)
         except _duckdb_error() as error:
             hint = "; --type COLUMN=VARCHAR takes any text" if "onver" in str(error) else ""
-            raise SourceError(f"the data cannot be read: {str(error).splitlines()[0]}{hint}") from error
+            raise SourceError(f"the data cannot be read: {said(error)}{hint}") from error
         show(result, form, output, headers=not no_headers)
 
 
@@ -103,7 +106,7 @@ def _when(text: str | None) -> str | None:
     try:
         moment(text)
     except ValueError as error:
-        raise click.UsageError(f"{text!r} is no date or time: give 2026-11-20 or 2026-11-20T06:00") from error
+        raise click.UsageError(str(error)) from error
     return text
 
 

@@ -49,7 +49,8 @@ class Model:
         """
         given = os.environ.get("AZUREML_MODEL_DIR")
         places = [Path(given)] if given else []
-        places += [Path(_MODELS), Path()]
+        # For one model AZUREML_MODEL_DIR is that model's own folder, <models>/<name>/<version>.
+        places += [Path(_MODELS), Path(), *(Path(given).absolute().parents[:2] if given else ())]
         for place in places:
             found = _in(place / model_name, version)
             if found is not None:
@@ -91,7 +92,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
     "azureml.core": _module(Model=Model),
     "azureml.core.model": _module(Model=Model),
 }
-_PACKAGES = {name.rpartition(".")[0] for name in _ANSWERS} | {"azureml.contrib", "azureml.contrib.services"}
+_PACKAGES = {name.rpartition(".")[0] for name in _ANSWERS}
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):

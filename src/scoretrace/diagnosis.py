@@ -222,7 +222,8 @@ def _collected(settings: Settings) -> list[Finding]:
         if not sizes:
             return []
         known = [cursor for cursor in cursors(home) if cursor.scope == "modeldata"]
-        settled = sum(min((cursor.at(name) for cursor in known), default=0) for name in sizes)
+        keys = [shared_file.key(home, name) for name in sizes]
+        settled = sum(min((cursor.at(key) for cursor in known), default=0) for key in keys)
         found = [Finding("model data", f"{len(sizes):,} files with {sum(sizes.values()):,} bytes")]
         if settings.storage or settings.model_data_storage:
             found.append(Finding("model data", f"{max(sum(sizes.values()) - settled, 0):,} bytes wait to be delivered"))

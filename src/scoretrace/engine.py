@@ -60,9 +60,6 @@ _MISSING = re.compile(
     r'(?:[Cc]olumn|Column with name) "?(\w+)"? (?:not found|does not exist|ref|in )|Alias with name "+(\w+)"+ '
 )
 _GIVEN = re.compile(r"\s*(?:=(?![=~])|:)")
-_PERIOD = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
-_SHORT_PERIOD = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _RESULT = "_scoretrace_result"
 _TABLES = [*BY_CLASSIC, MODEL_DATA]
 # fmt: off
@@ -196,7 +193,10 @@ def query(
     _check_names(kusto)
     connection = engine.connect()
     if MODEL_DATA in words:
-        model_data.create_view(connection, source, window)
+        try:
+            model_data.create_view(connection, source, window)
+        except Exception as error:
+            raise _explained(error, kusto) from error
     for line_bytes in (tables.LINE_BYTES, tables.LONG_LINE_BYTES):
         tables.create_views(connection, blobs, window, line_bytes)
         try:
@@ -311,7 +311,7 @@ def _window(timespan: Timespan) -> tuple[str | None, str | None]:
     if timespan is None:
         return None, None
     if isinstance(timespan, str):
-        timespan = _duration(timespan)
+        timespan = kusto_text.duration(timespan)
     if isinstance(timespan, timedelta):
         try:
             return kusto_text.iso(datetime.now(timezone.utc) - timespan), None
@@ -319,20 +319,6 @@ def _window(timespan: Timespan) -> tuple[str | None, str | None]:
             raise QueryError(f"a time span of {timespan.days} days reaches back before the calendar") from error
     start, end = timespan
     return kusto_text.iso(start), kusto_text.iso(end)
-
-
-def _duration(text: str) -> timedelta:
-    short = _SHORT_PERIOD.fullmatch(text.strip())
-    if short:
-        try:
-            return timedelta(**{_UNITS[short[2]]: float(short[1])})
-        except OverflowError as error:
-            raise QueryError(f"{text!r:.80} is too long a time span") from error
-    match = _PERIOD.fullmatch(text.strip())
-    if match is None or not any(match.groups()):
-        raise QueryError(f"{text!r:.80} is no time span: give 30m, 6h, 7d, or an ISO 8601 duration such as P1D")
-    days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
 
 def _kusto_type(duckdb_type: str) -> str:
@@ -394,9 +380,11 @@ def _explained(error: Exception, text: str) -> ScoretraceError:
         if missing:
             return _unknown("table", missing[1], text, _TABLES)
         hint = "; a comparison is written ==" if re.search(r"[^=!<>~]=[^=~]", text) and "BOOL" in message else ""
-        return QueryError(f"the local engine cannot answer this: {message.splitlines()[0]}{hint}")
+        return QueryError(f"the local engine cannot answer this: {model_data.said(error)}{hint}")
     if isinstance(error, errors.KqlError):
         return QueryError(str(error))
+    if isinstance(error, ScoretraceError):
+        return error
     return QueryError(f"the local engine failed: {type(error).__name__}: {error}")
 
 

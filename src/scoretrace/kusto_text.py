@@ -25,6 +25,10 @@ LITERAL = re.compile(
     re.IGNORECASE,
 )
 
+_PERIOD = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
+_SHORT_PERIOD = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
 
 def with_parameters(text: str, parameters: dict[str, Any]) -> str:
     """
@@ -101,3 +105,23 @@ def iso(time: datetime) -> str:
 def blanked(text: str) -> str:
     """*text* with spaces for comments and strings, so that each place in it stays where it was."""
     return _BLANKED.sub(lambda found: " " * len(found[0]), text)
+
+
+def duration(text: str) -> timedelta:
+    """
+    A time span as text: 30m, 6h, 7d, or an ISO 8601 duration such as P1D.
+
+    Raises:
+        QueryError: it is none.
+    """
+    short = _SHORT_PERIOD.fullmatch(text.strip())
+    if short:
+        try:
+            return timedelta(**{_UNITS[short[2]]: float(short[1])})
+        except OverflowError as error:
+            raise QueryError(f"{text!r:.80} is too long a time span") from error
+    match = _PERIOD.fullmatch(text.strip())
+    if match is None or not any(match.groups()):
+        raise QueryError(f"{text!r:.80} is no time span: give 30m, 6h, 7d, or an ISO 8601 duration such as P1D")
+    days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)

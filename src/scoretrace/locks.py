@@ -6,10 +6,14 @@ import sys
 
 if sys.platform == "win32":  # pragma: no cover - promised to log and read there, tested elsewhere
     import msvcrt
+    import os
+
+    _AT = 0x7FFF_FFFE  # a lock there keeps nobody from reading
 
     def try_lock(fd: int) -> bool:
         """Lock the file behind *fd* for this process alone, or say at once that another holds it."""
         try:
+            os.lseek(fd, _AT, os.SEEK_SET)
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
         except OSError:
             return False
@@ -17,6 +21,7 @@ if sys.platform == "win32":  # pragma: no cover - promised to log and read there
 
     def unlock(fd: int) -> None:
         """Let others have it."""
+        os.lseek(fd, _AT, os.SEEK_SET)
         msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
 else:
     import fcntl

@@ -115,6 +115,8 @@ class Recorder:
                 with (place / "memory.blob").open("ab") as file:
                     file.write(line)
             root.mkdir(parents=True, exist_ok=True)
+            if (self._folder / "modeldata").is_dir():
+                Path(folder, "modeldata").symlink_to(self._folder / "modeldata")
             return engine.query(text, source=folder, **parameters)
 
     def payload(self, item: Item) -> bytes:

@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from scoretrace import sql
 from scoretrace.blobs import FolderBlobs
 from scoretrace.collect.correlated import (
@@ -23,12 +25,13 @@ from scoretrace.collect.correlated import (
     SERVICE_NAME,
     TIMESTAMP,
 )
-from scoretrace.errors import SourceError
 from scoretrace.model_data_columns import COLUMNS, FILE, TYPES, lookup
 from scoretrace.model_data_files import DataFile
 from scoretrace.overflow import name_of
 
 _LINE_BYTES = 64 * 1024**2
+_MORE = "sample_size=-1, union_by_name=true"
+_NOTHING, _TEXT = '"NULL"', '"VARCHAR"'  # in DuckDB's structure of JSON: the type of what is null in all rows
 # Attributes of an event that are read, and what is known of it beside them: its time in UTC, its endpoint, the number
 # of a row in its data, and how many there are.
 _SAID = ("correlationid", "xrequestid", "modelversion", "operationid")
@@ -38,62 +41,60 @@ _log = logging.getLogger("scoretrace")
 
 
 def rows(connection: Any, files: list[DataFile], types: Mapping[str, str]) -> Any:
-    """
-    The rows of *files*, with all of `COLUMNS`.
-
-    Raises:
-        SourceError: there are none.
-    """
+    """The rows of *files*, with all of `COLUMNS`. Lines that are no events are passed over, and how many is said."""
     listed = ", ".join(sql.quote(str(file.path)) for file in files)
+    attributes = {**dict.fromkeys((*_SAID, "id", "time", "dataref"), "VARCHAR"), "data": "JSON"}
+    columns = ", ".join(f"{name}: {sql.quote(kind)}" for name, kind in attributes.items())
     found = connection.sql(
-        f"SELECT * FROM read_json([{listed}], format='newline_delimited', {_options()}, union_by_name=true)"
+        f"SELECT * FROM read_json([{listed}], format='newline_delimited', columns={{{columns}}}, {_options()}, "
+        "ignore_errors=true)"
     )
-    kinds = dict(zip(found.columns, map(str, found.types), strict=True))
-    said = ", ".join(f"{_at(name, kinds)}::VARCHAR AS {sql.name(name)}" for name in _SAID)
+    _count_broken(found)
+    at = 'make_timestamp(epoch_us(try_cast("time" AS TIMESTAMPTZ)))'
     of_file = {str(file.path): file.service for file in files}
-    event = f'{said}, {_time(kinds)} AS "$at", {lookup(of_file)} AS "$service"'
+    event = f'{", ".join(_SAID)}, {at} AS "$at", {lookup(of_file)} AS "$service"'
     parts = []
-    if kinds.get("data", "").endswith("[]"):
+    with_data = found.filter("json_type(data) = 'ARRAY'")
+    ((structure,),) = with_data.aggregate("json_group_structure(data)").fetchall()
+    fields = msgspec.json.decode(structure or b"[]")
+    if fields and isinstance(fields[0], dict):
+        made = f"from_json(data, {sql.quote(structure.replace(_NOTHING, _TEXT))})"
         query = (
-            f'SELECT unnest(data) AS "$row", generate_subscripts(data, 1) - 1 AS "$number", len(data) AS "$count", '
-            f"{event} FROM ({found.sql_query()}) WHERE len(data) > 0"
+            f'SELECT unnest({made}) AS "$row", generate_subscripts({made}, 1) - 1 AS "$number", '
+            f'json_array_length(data) AS "$count", {event} FROM ({with_data.sql_query()})'
         )
-        parts.append(_with_columns(connection, query, _fields(connection, query, types)))
-    if "dataref" in kinds:
-        events = connection.sql(f"SELECT dataref, {event} FROM ({found.sql_query()}) WHERE dataref IS NOT NULL")
-        query = _referred(events, files)
-        if query:
-            parts.append(_with_columns(connection, query, f"* EXCLUDE ({', '.join(map(sql.name, (*_SAID, *_KNOWN)))})"))
+        parts.append(_with_columns(connection, query, _fields(fields[0], types)))
+    query = _referred(
+        connection.sql(f"SELECT dataref, {event} FROM ({found.sql_query()}) WHERE dataref IS NOT NULL"), files
+    )
+    if query:
+        parts.append(_with_columns(connection, query, f"* EXCLUDE ({', '.join(map(sql.name, (*_SAID, *_KNOWN)))})"))
     if not parts:
-        raise SourceError(f"the events in {files[0].path} have no rows")
+        empty = ", ".join(f"NULL::{TYPES.get(name, 'VARCHAR')} AS {sql.name(name)}" for name in COLUMNS)
+        return connection.sql(f"SELECT {empty} WHERE false")
     return connection.sql(" UNION ALL BY NAME ".join(f"({part.sql_query()})" for part in parts))
 
 
+def _count_broken(found: Any) -> None:
+    broken = found.filter("id IS NULL AND data IS NULL AND dataref IS NULL")
+    for file, count in broken.aggregate(f"{sql.name(FILE)}, count(*)", sql.name(FILE)).fetchall():
+        _log.warning("%s: %d lines are no events, passed over", file, count)
+
+
 def _options() -> str:
-    return f"hive_partitioning=false, sample_size=-1, filename={sql.quote(FILE)}, maximum_object_size={_LINE_BYTES}"
+    return f"hive_partitioning=false, filename={sql.quote(FILE)}, maximum_object_size={_LINE_BYTES}"
 
 
-def _at(name: str, kinds: Mapping[str, str]) -> str:
-    return sql.name(name) if name in kinds else "NULL"
-
-
-def _time(kinds: Mapping[str, str]) -> str:
-    """The time of an event in UTC, as DuckDB found it."""
-    if kinds.get("time") == "TIMESTAMP":
-        return '"time"'
-    return f"make_timestamp(epoch_us(try_cast({_at('time', kinds)} AS TIMESTAMPTZ)))"
-
-
-def _fields(connection: Any, query: str, types: Mapping[str, str]) -> str:
-    """The columns of the rows in *query*: their fields, or where those are of all kinds, the keys that occur."""
-    (kind,) = connection.sql(f'SELECT "$row" FROM ({query})').types
-    if str(kind).startswith("STRUCT"):
-        return '"$row".*'
-    keys = connection.sql(f'SELECT DISTINCT unnest(json_keys(to_json("$row"))) FROM ({query}) ORDER BY 1').fetchall()
+def _fields(fields: Mapping[str, Any], types: Mapping[str, str]) -> str:
+    """The columns of the rows: values of all kinds in one are text."""
     found = []
-    for (key,) in keys:
-        value = f'to_json("$row")->>{sql.quote("$." + sql.name(key))}'
-        found.append(f"try_cast({value} AS {types.get(key, 'VARCHAR')}) AS {sql.name(key)}")
+    for name, kind in fields.items():
+        value = f'"$row".{sql.name(name)}'
+        if kind == "JSON":
+            value += "->>'$'"
+        if name in types:
+            value = f"try_cast({value} AS {types[name]})"
+        found.append(f"{value} AS {sql.name(name)}")
     return ", ".join(found)
 
 
@@ -119,7 +120,7 @@ def _referred(events: Any, files: list[DataFile]) -> str:
     )
     columns = ", ".join(map(sql.name, ("$path", *events.columns[1:])))
     file, window = sql.name(FILE), f"OVER (PARTITION BY {sql.name(FILE)})"
-    rows_in = f"read_json([{', '.join(map(sql.quote, here))}], format='array', {_options()}, union_by_name=true)"
+    rows_in = f"read_json([{', '.join(map(sql.quote, here))}], format='array', {_options()}, {_MORE})"
     return (
         f'SELECT * EXCLUDE ({file}, "$path", "$at"), "$at"::TIMESTAMP AS "$at" FROM ('
         f'SELECT *, row_number() {window} - 1 AS "$number", count(*) {window} AS "$count" FROM {rows_in}) '

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scoretrace import read
-from scoretrace.errors import SourceError
+from scoretrace.errors import QueryError, SourceError
+from scoretrace.kusto_text import duration
+from scoretrace.settings import path_part
 
 _CSV = re.compile(
     r"(?:.*/)?(?:(?P<workspace>[^/]+/[^/]+/[^/]+)/)?(?P<service>[^/]+)/(?P<model>[^/]+)/(?P<version>[^/]+)"
@@ -33,7 +35,8 @@ _CONTAINER = "modeldata"
 # What Azure ML's monitoring calls them, which knows these two by name.
 SAME = {"model_inputs": "inputs", "model_outputs": "predictions"}
 
-When = date | datetime | str | None
+When = date | datetime | timedelta | str | None
+_WAYS = "give 2026-11-20, 2026-11-20T06:00, or how long ago: 6h, 7d"
 
 
 class DataFile(NamedTuple):
@@ -79,15 +82,15 @@ def find(
         raise SourceError(
             f"there is no collected model data in {place}: it lies at .../<designation>/<yyyy>/<MM>/<dd>/"
         )
-    if model is not None and not any(model in _names(file) for file in found):
+    if model is not None and not any(_is_of(file, model) for file in found):
         there = ", ".join(sorted({name for file in found for name in _names(file)}))
         raise SourceError(f"nothing was collected of {model}: there is {there}")
     start, end = moment(since), moment(until)
     return [
         file
         for file in found
-        if (model is None or model in _names(file))
-        and (designation is None or _is_meant(file.designation, designation))
+        if (model is None or _is_of(file, model))
+        and (designation is None or is_meant(file.designation, designation))
         and (start is None or file.last is None or file.last >= start.date())
         and (end is None or file.first is None or file.first <= end.date())
     ]
@@ -130,26 +133,45 @@ def summary(source: str | os.PathLike[str] | None = None) -> list[Collected]:
 
 def moment(when: When) -> datetime | None:
     """
-    *when* as a time in UTC without a zone; a day is its beginning.
+    *when* as a time in UTC without a zone; a day is its beginning, a span is so long ago.
 
     Raises:
-        ValueError: it is text that is no ISO 8601 date or time.
+        ValueError: it is no time.
     """
     if when is None:
         return None
     if isinstance(when, str):
-        when = datetime.fromisoformat(when)
-    if not isinstance(when, datetime):
+        when = _parsed(when)
+    if isinstance(when, timedelta):
+        when = datetime.now(timezone.utc) - when
+    if isinstance(when, datetime):
+        return when.astimezone(timezone.utc).replace(tzinfo=None) if when.tzinfo else when
+    if isinstance(when, date):
         return datetime(when.year, when.month, when.day)  # noqa: DTZ001 - naive on purpose: it is UTC
-    return when.astimezone(timezone.utc).replace(tzinfo=None) if when.tzinfo else when
+    raise ValueError(f"{when!r:.80} is no time: {_WAYS}")
+
+
+def _parsed(text: str) -> datetime | timedelta:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        try:
+            return duration(text)
+        except QueryError:
+            raise ValueError(f"{text!r:.80} is no time: {_WAYS}") from None
 
 
 def _names(file: DataFile) -> Iterable[str]:
     return (file.service, file.version) if file.is_events and not file.model else (file.model,)
 
 
-def _is_meant(found: str, wanted: str) -> bool:
-    return found == wanted or SAME.get(found, found) == SAME.get(wanted, wanted)
+def _is_of(file: DataFile, model: str) -> bool:
+    return model in _names(file) or path_part(model) in _names(file)
+
+
+def is_meant(found: str, wanted: str) -> bool:
+    """Whether the folder *found* is that of the designation *wanted*."""
+    return found in (wanted, path_part(wanted)) or SAME.get(found, found) == SAME.get(wanted, wanted)
 
 
 def _walk(root: Path) -> Iterable[DataFile]:

@@ -69,7 +69,7 @@ def _rendered(result: Result, form: str, *, headers: bool) -> Iterable[str]:
         line = io.StringIO(newline="")
         writer = csv.writer(line, lineterminator="\n")  # an id that ends in a carriage return is no id to a shell
         for values in [tuple(result.columns)] * headers + result.rows:
-            writer.writerow([value.isoformat() if isinstance(value, datetime) else _text(value) for value in values])
+            writer.writerow(map(_csv_cell, values))
             yield line.getvalue()
             line.seek(0)
             line.truncate()
@@ -171,6 +171,13 @@ def _table(result: Result, shown: list[int]) -> Any:
 def _short(text: str) -> str:
     text = "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
     return text if len(text) <= _CELL else f"{text[:_CELL]}… ({len(text):,} characters)"
+
+
+def _csv_cell(value: Any) -> str:
+    """As `_text`, but for what another program must be able to take back: times, and every digit of a number."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return repr(value) if isinstance(value, float) else _text(value)
 
 
 def _text(value: Any) -> str:

@@ -76,7 +76,8 @@ def sweep_collected(home: Path, *, now: float, keep_seconds: float) -> list[Path
         path = home / name
         with suppress(OSError):
             status = path.stat()
-            delivered = all(cursor.at(name) >= status.st_size for cursor in known)
+            known_as = shared_file.key(home, name)
+            delivered = all(cursor.at(known_as) >= status.st_size for cursor in known)
             if not delivered or status.st_mtime > now - max(keep_seconds, _DAY):  # it may still be written today
                 continue
             shared_file.remove(home, name)

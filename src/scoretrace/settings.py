@@ -175,7 +175,8 @@ def _workspace(value: Any) -> str:
 
 def _file_name(value: Any) -> str:
     name = _name(value)
-    if not name.endswith(".csv") or not {field for _, field, _, _ in Formatter().parse(name) if field} <= _IN_NAMES:
+    fields = [parts[1:] for parts in Formatter().parse(name) if parts[1] is not None]
+    if not name.endswith(".csv") or not all(field in _IN_NAMES and not (how or kind) for field, how, kind in fields):
         raise ValueError(f"must be a name that ends in .csv; {{{'} and {'.join(sorted(_IN_NAMES))}}} may be in it")
     return name
 

@@ -4,29 +4,38 @@ Files that many processes append whole records to.
 A record is in its file when the call returns, and it is there whole or not at
 all: an append that the disk takes a part of is taken back, and what a killed
 process leaves of one is cut off by the next that comes along. For that, each
-file has a note of where its last whole record ends, in the home's
-``state/collected``, and whoever appends holds a lock on that note.
+file has a note in the home's ``state/collected``, and whoever appends holds a
+lock on it. It says where the last whole record ends, which file of that name it
+is about (a random id from when it was begun), and whether a record has several
+lines, which a reader has to know:
+
+    00000000000000012345 9f86d081884c7d65 m
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from scoretrace.blobs import FolderBlobs
 from scoretrace.locks import try_lock, unlock
 
 NOTES = "state/collected"  # below it, by name: how many bytes of a file are whole records
-LOCK_SECONDS = 1.0  # how long somebody else's append is waited for
+LOCK_SECONDS = 0.5  # how long somebody else's append is waited for
 MOST_FILES = 1_000  # of one day that differ in their columns
 _ENDING = ".end"
-_CHUNK = 1024 * 1024
+_CHUNK = _HEADER_BYTES = 1024 * 1024
+_YEAR, _TWO = re.compile(r"\d{4}"), re.compile(r"\d\d")
 _FIRST_WAIT, _LONGEST_WAIT = 0.000_02, 0.001
-_DIGITS = 20
+_DIGITS, _ID = 20, 16  # characters of a note
+_ID_AT, _MANY_AT = _DIGITS + 1, _DIGITS + _ID + 2
 _flags = os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -46,6 +55,7 @@ class SharedFile:
         self.name = name
         self.path = FolderBlobs(home).path(name)
         self._quoted = quoted
+        self._has_many = False
         self._fd = self._note = -1
         note = home / NOTES / f"{name}{_ENDING}"
         try:
@@ -72,27 +82,33 @@ class SharedFile:
         Raises:
             OSError: it cannot be read or written.
         """
-        with self._held():
+        with self._held(LOCK_SECONDS):
             size = os.fstat(self._fd).st_size
             found = _read(self._fd, 0, len(header))
-            if len(found) < len(header) and header.startswith(found):  # nothing, or what a killed process left of it
+            if not size or (len(found) < len(header) and header.startswith(found)):  # or a killed process' part of it
                 os.ftruncate(self._fd, 0)
+                # Another file than the one of that name that somebody may have delivered and removed.
+                _write(self._note, b"%0*d %b  " % (_DIGITS, 0, os.urandom(_ID // 2).hex().encode()))
                 self._put(header, 0)
             elif found != header:
                 return False
             elif size != self._noted():
                 self._cut(size)
+            self._has_many = _read(self._note, _MANY_AT, 1) == b"m"
             return True
 
-    def append(self, data: bytes) -> None:
+    def append(self, data: bytes, *, many_lines: bool = False, wait: float = LOCK_SECONDS) -> None:
         """
         Append *data*, which is whole records, or nothing of it.
+
+        *many_lines* where a record has newlines in it. *wait* is how many seconds
+        others are waited for.
 
         Raises:
             FileNotFoundError: somebody removed the file.
             OSError: the disk does not take it, or another process keeps the file locked.
         """
-        with self._held():
+        with self._held(wait):
             status = os.fstat(self._fd)
             size = status.st_size
             if status.st_nlink == 0:
@@ -101,22 +117,25 @@ class SharedFile:
                 if os.fstat(self._note).st_nlink == 0:  # others may hold another lock by now
                     raise FileNotFoundError(errno.ENOENT, "its note was removed", str(self.path))
                 size = self._cut(size)
+            if many_lines and not self._has_many:
+                _write(self._note, b"m", _MANY_AT)
+                self._has_many = True
             self._put(data, size)
 
     def end(self) -> int:
         """How many bytes are whole records; what a killed process left of one is cut off. Raises OSError."""
         noted = self._noted()
         if noted != os.fstat(self._fd).st_size:
-            with self._held():
+            with self._held(LOCK_SECONDS):
                 noted = self._cut(os.fstat(self._fd).st_size)
         return noted
 
     @contextmanager
-    def _held(self) -> Iterator[None]:
-        """Keep all others from appending."""
+    def _held(self, seconds: float) -> Iterator[None]:
+        """Keep all others from appending; *seconds* is how long they are waited for."""
         wait, until = _FIRST_WAIT, 0.0
         while not try_lock(self._note):
-            until = until or time.monotonic() + LOCK_SECONDS
+            until = until or time.monotonic() + seconds
             if time.monotonic() > until:  # it hangs, or was stopped
                 raise BlockingIOError(errno.EAGAIN, "another process keeps it locked", str(self.path))
             time.sleep(wait)
@@ -146,10 +165,9 @@ class SharedFile:
         start = self._noted()
         end = self._last_end(start if start <= size else 0, size)
         if end < size:
-            quarantine = self.home / "state" / "quarantine"
-            quarantine.mkdir(parents=True, exist_ok=True)
             torn = _read(self._fd, end, size - end)
-            (quarantine / f"{self.path.name}.{os.urandom(6).hex()}.torn").write_bytes(torn)
+            name = f"state/quarantine/{self.path.name}.{os.urandom(6).hex()}.torn"
+            FolderBlobs(self.home).put(name, torn)  # leaves nothing behind where the disk is full
             os.ftruncate(self._fd, end)
         _write(self._note, b"%0*d" % (_DIGITS, end))
         return end
@@ -204,15 +222,36 @@ def first_end(data: bytes) -> int:
     return at + 1
 
 
-def open_one(home: Path, folder: str, stem: str, suffix: str, header: bytes, *, quoted: bool) -> SharedFile:
+def read_header(file: BinaryIO) -> bytes:
+    """The first record of the CSV in *file*, however long it is; nothing where it has none."""
+    head = b""
+    while chunk := file.read(max(len(head), _HEADER_BYTES)):
+        head += chunk
+        end = first_end(head)
+        if end:
+            return head[:end]
+    return b""
+
+
+class TooManyFiles(OSError):  # noqa: N818 - what is wrong
+    """A day has more files than anybody means it to have."""
+
+
+def open_one(
+    home: Path, folder: str, stem: str, suffix: str, header: bytes, *, quoted: bool, likely: str = ""
+) -> SharedFile:
     """
     The first of ``<stem><suffix>``, ``<stem>_1<suffix>``, ... in *folder* that begins with *header*, made if need be.
 
+    *likely* is a name that is looked at before all others.
+
     Raises:
-        OSError: it cannot be opened, or there are a thousand that begin otherwise.
+        TooManyFiles: there are a thousand that begin otherwise.
+        OSError: it cannot be opened.
     """
-    for number in range(MOST_FILES):
-        file = SharedFile(home, numbered(folder, stem, suffix, number), quoted=quoted)
+    every = (numbered(folder, stem, suffix, number) for number in range(MOST_FILES))
+    for name in chain(filter(None, (likely,)), every):
+        file = SharedFile(home, name, quoted=quoted)
         try:
             if file.begin(header):
                 return file
@@ -220,7 +259,7 @@ def open_one(home: Path, folder: str, stem: str, suffix: str, header: bytes, *, 
             file.close()
             raise
         file.close()
-    raise OSError(errno.EMFILE, f"there are {MOST_FILES} files with other columns", f"{home}/{folder}")
+    raise TooManyFiles(errno.EMFILE, f"there are {MOST_FILES} files with other columns", f"{home}/{folder}")
 
 
 def numbered(folder: str, stem: str, suffix: str, number: int) -> str:
@@ -233,15 +272,37 @@ def numbered(folder: str, stem: str, suffix: str, number: int) -> str:
     return f"{folder}/{stem}{f'_{number}' if number else ''}{suffix}"
 
 
+class Note(NamedTuple):
+    """How many bytes of a file are whole records, which file it is, and whether records have several lines."""
+
+    end: int
+    id: str
+    has_many: bool
+
+
+def note(home: Path, name: str) -> Note | None:
+    """The note of the file *name* below *home*; None where there is none that can be read."""
+    with suppress(OSError):
+        found = (home / NOTES / f"{name}{_ENDING}").read_text("ascii", "replace")
+        if found[:_DIGITS].isdigit():
+            return Note(int(found[:_DIGITS]), found[_ID_AT : _ID_AT + _ID], found[_MANY_AT:].startswith("m"))
+    return None
+
+
+def key(home: Path, name: str) -> str:
+    """What a cursor calls the file *name* below *home*: another one of that name is another file."""
+    found = note(home, name)
+    return f"{name}@{found.id if found is not None else ''}"
+
+
 def whole(home: Path, name: str, *, quoted: bool) -> int:
     """How many bytes of the file *name* below *home* are whole records; none where it is gone. Raises OSError."""
-    path = FolderBlobs(home).path(name)
     try:
-        noted = (home / NOTES / f"{name}{_ENDING}").read_bytes()
-        size = path.stat().st_size
+        size = FolderBlobs(home).path(name).stat().st_size
     except FileNotFoundError:
         return 0
-    if noted.isdigit() and int(noted) == size:
+    noted = note(home, name)
+    if noted is not None and noted.end == size:
         return size
     file = SharedFile(home, name, quoted=quoted)  # somebody is appending, or was killed then
     try:
@@ -256,14 +317,27 @@ def remove(home: Path, name: str) -> None:
     (home / NOTES / f"{name}{_ENDING}").unlink(missing_ok=True)
 
 
-def names(home: Path) -> list[str]:
-    """The names of all files below *home* that were ever appended to. Raises OSError."""
+def names(home: Path, days: Container[tuple[str, ...]] | None = None) -> list[str]:
+    """
+    The names of all files below *home* that were ever appended to, or those of some *days* (``("2026", "11", "20")``).
+
+    Raises OSError.
+    """
     root = home / NOTES
     found = []
-    for folder, _, files in os.walk(root):
-        place = Path(folder).relative_to(root).as_posix()
-        found += [f"{place}/{file.removesuffix(_ENDING)}" for file in files if file.endswith(_ENDING)]
+    for folder, folders, files in os.walk(root):
+        place = Path(folder).relative_to(root)
+        if days is not None:
+            _only(days, place, folders)
+        found += [f"{place.as_posix()}/{file.removesuffix(_ENDING)}" for file in files if file.endswith(_ENDING)]
     return sorted(found)
+
+
+def _only(days: Container[tuple[str, ...]], place: Path, folders: list[str]) -> None:
+    """Leave out of *folders*, which are in *place*, days that are not meant."""
+    year, month = place.parts[-2:] if len(place.parts) > 1 else ("", "")
+    if _YEAR.fullmatch(year) and _TWO.fullmatch(month):
+        folders[:] = [day for day in folders if not _TWO.fullmatch(day) or (year, month, day) in days]
 
 
 if hasattr(os, "pread"):
@@ -271,8 +345,8 @@ if hasattr(os, "pread"):
     def _read(fd: int, start: int, count: int) -> bytes:
         return os.pread(fd, count, start)
 
-    def _write(fd: int, data: bytes) -> None:
-        os.pwrite(fd, data, 0)
+    def _write(fd: int, data: bytes, at: int = 0) -> None:
+        os.pwrite(fd, data, at)
 
 else:  # pragma: no cover - Windows
 
@@ -280,6 +354,6 @@ else:  # pragma: no cover - Windows
         os.lseek(fd, start, os.SEEK_SET)
         return os.read(fd, count)
 
-    def _write(fd: int, data: bytes) -> None:
-        os.lseek(fd, 0, os.SEEK_SET)
+    def _write(fd: int, data: bytes, at: int = 0) -> None:
+        os.lseek(fd, at, os.SEEK_SET)
         os.write(fd, data)

@@ -30,6 +30,7 @@ from scoretrace.settings import Settings, path_part
 
 ROOT = "modeldata/modelDataCollector"
 LARGEST = 4 * 1024**2  # bytes of data in a line; more is by reference, as the documentation says
+_YEAR_5138 = 100_000_000_000  # in seconds; a larger number is in milliseconds
 _PLAIN = (str, int, float, bool, type(None))
 
 
@@ -136,6 +137,8 @@ class Collector:
         the line, which names it in ``dataref``.
         """
         context = correlation_context or BasicCorrelationContext()
+        if not hasattr(context, "get_id"):  # its id, most likely
+            context = BasicCorrelationContext(as_text(context))
         try:
             bound = self._bound
             if process.current() is not self._seen:
@@ -189,7 +192,7 @@ class Collector:
             "source": bound.source,
             "type": f"azureml.inference.{self.name}",
             "datacontenttype": "application/json",
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(context.get_timestamp())),
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(_seconds(context.get_timestamp()))),
         }
         if len(body) > LARGEST:
             # The monitoring knows a reference by this name, and takes a line without data for one that has none.
@@ -218,6 +221,17 @@ class Collector:
         return name if bound.azure is None else bound.azure.address(name)
 
 
+def _seconds(when: Any) -> float:
+    """*when* in seconds since 1970, also where it is a datetime or in milliseconds; now where it is neither."""
+    try:
+        seconds = float(when.timestamp() if hasattr(when, "timestamp") else when)
+        seconds = seconds / 1000 if seconds > _YEAR_5138 else seconds
+        time.gmtime(seconds)
+    except (TypeError, ValueError, OverflowError, OSError):
+        return time.time()
+    return seconds
+
+
 def _delivered_to(settings: Settings) -> AzureBlobs | None:
     storage = settings.model_data_storage or settings.storage
     if storage:
@@ -239,8 +253,7 @@ def _value(value: Any) -> Any:
         return clean(value)
     if type(value) in _PLAIN:
         return value
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        raise CollectionError("media", "a cell of bytes is not collected: speech, images and video are no rows")
+    tabular.refuse_media(value)
     if type(value).__name__ in {"NaTType", "NAType"}:
         return None
     if hasattr(value, "isoformat"):

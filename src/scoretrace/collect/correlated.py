@@ -64,6 +64,16 @@ def add(data: Any, correlations: Mapping[str, Any], *, per_prediction: bool) -> 
     return numpy.array(rows, dtype=object)
 
 
+def is_row(data: Any) -> bool:
+    """Whether *data* of one dimension has correlations behind it, and so is a row."""
+    if isinstance(data, (str, bytes)) or not hasattr(data, "__len__") or len(data) <= len(HEADERS):
+        return False
+    if getattr(data, "ndim", 1) != 1 or not hasattr(data, "__getitem__") or isinstance(data, Mapping):
+        return False
+    value = data[len(data) - len(HEADERS)]
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
 def take(table: Table) -> Correlated | None:
     """The correlations that *table* carries, and the rest of it; None where it carries none."""
     if table.names is not None:

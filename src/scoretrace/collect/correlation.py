@@ -64,6 +64,14 @@ def correlation_id(folder: str, designation: str, user_id: str) -> str:
     return scoring.id
 
 
+def end(folder: str) -> None:
+    """Inputs of the model in *folder* were not collected: nothing that follows belongs to those before them."""
+    operation = current_operation()
+    _latest.set({name: scoring for name, scoring in _latest.get().items() if name != folder})
+    if operation.id:
+        operation.kept[folder] = None
+
+
 def place() -> Place:
     """Where the script is now."""
     operation = current_operation()

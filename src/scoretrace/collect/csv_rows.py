@@ -12,21 +12,21 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from datetime import date, time
+from datetime import date, time, timedelta
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import msgspec
 
 from scoretrace.capture.values import as_json, as_text, clean
-from scoretrace.collect.tabular import Table
-from scoretrace.errors import CollectionError
+from scoretrace.collect.tabular import Table, refuse_media
 
 _SPECIAL = re.compile('[",\\r\\n]')
 _INDEX = re.compile(r"_\d+$")
 _SPACES = (" ", "\t")
 _numbers = msgspec.json.Encoder()
-_indexes: list[bytes] = []
+_MANY = 10_000  # rows of a call whose numbers are made once
 
 
 def header(names: Iterable[str]) -> bytes:
@@ -67,14 +67,17 @@ def joined(rows: Sequence[bytes], before: bytes, after: bytes) -> bytes:
     b'1,id_0\\n2,id_1\\n'
     """
     count = len(rows)
-    while len(_indexes) < count:
-        _indexes.append(b"%d" % len(_indexes))
     pieces: list[bytes] = [b""] * (4 * count)
     pieces[0::4] = rows
     pieces[1::4] = [before] * count
-    pieces[2::4] = _indexes[:count]
+    pieces[2::4] = _numbers_to(_MANY)[:count] if count <= _MANY else _numbers_to.__wrapped__(count)
     pieces[3::4] = [after] * count
     return b"".join(pieces)
+
+
+@cache
+def _numbers_to(count: int) -> tuple[bytes, ...]:
+    return tuple(b"%d" % number for number in range(count))
 
 
 def call_of(row_id: Any) -> Any:
@@ -120,8 +123,7 @@ def _text(value: str) -> str:
 
 
 def _other(value: Any) -> str:
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        raise CollectionError("media", "a cell of bytes is not collected: speech, images and video are no rows")
+    refuse_media(value)
     if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:  # a number of numpy's
         return _cell(value.item())
     if isinstance(value, (float, int)):
@@ -130,6 +132,8 @@ def _other(value: Any) -> str:
         return ""
     if isinstance(value, (date, time)):
         return value.isoformat()
+    if isinstance(value, timedelta):
+        return str(timedelta(value.days, value.seconds, value.microseconds))  # pandas has its own text for it
     if isinstance(value, Decimal):
         return "" if value.is_nan() else str(value)
     if hasattr(value, "tolist"):

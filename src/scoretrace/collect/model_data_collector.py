@@ -76,8 +76,9 @@ class ModelDataCollector:
     as its folder. *collection_name* names the file of signals and general.
     *identifier* is the older name of *designation*.
 
-    With *per_prediction* an array or list of one dimension is a row for each of
-    its values, where the documented contract makes one row of it. *on_error* is
+    An array or list of one dimension is one row, as documented; with
+    *per_prediction*, and where one feature is named, it is a row for each of its
+    values. *on_error* is
     called with the `CollectionError` of data that is refused, and may raise it;
     without it the first one is a warning and all are counted.
 
@@ -114,7 +115,10 @@ class ModelDataCollector:
         self.designation = _designation(designation if identifier is None else identifier)
         if isinstance(feature_names, str):
             raise SettingsError("feature_names is text: give a list of names")
-        self.feature_names = None if feature_names is None else [as_text(name) for name in feature_names]
+        try:
+            self.feature_names = None if feature_names is None else [as_text(name) for name in feature_names]
+        except TypeError:
+            raise SettingsError(f"feature_names is {feature_names!r:.80}: give a list of names") from None
         self.per_prediction = per_prediction
         self._collection = collection_name
         self._given = {"workspace": workspace, "service": webservice_name, "version": model_version}
@@ -125,7 +129,7 @@ class ModelDataCollector:
     def __repr__(self) -> str:
         return f"<ModelDataCollector {self._bound.folder}>"
 
-    def collect(self, input_data: Any, user_correlation_id: str = "") -> dict[str, Any] | None:
+    def collect(self, input_data: Any, user_correlation_id: str | Mapping[str, Any] = "") -> dict[str, Any] | None:
         """
         Write *input_data* to disk: one row, or as many as it has.
 
@@ -133,7 +137,8 @@ class ModelDataCollector:
         or of rows, or a dictionary. Inputs and what is predicted from them have the
         same correlation id, a UUID after *user_correlation_id* and a dash; where
         there are several rows each has its number behind it, ``<id>_0``, as Azure
-        ML's own monitoring numbers them. The request and the operation are the
+        ML's own monitoring numbers them. What another `collect` returned may stand
+        for *user_correlation_id*: its ids are taken then. The request and the operation are the
         current ones.
 
         Returns the eight correlation headers with the values of this call, or
@@ -148,10 +153,17 @@ class ModelDataCollector:
                 return None
             return self._collect(bound, input_data, user_correlation_id)
         except CollectionError as error:
-            self._tally.refused(error)
+            refused = error
         except Exception as error:  # noqa: BLE001 - collecting must not break score.py
-            self._tally.refused(CollectionError("error", f"{type(error).__name__}: {as_text(error)}"))
+            refused = CollectionError("error", f"{type(error).__name__}: {as_text(error)}")
+        self._end_scoring()
+        self._tally.refused(refused)
         return None
+
+    def _end_scoring(self) -> None:
+        """What is predicted next is not predicted from the inputs before these, which were not collected."""
+        if self.designation == correlation.INPUTS:
+            correlation.end(self._bound.origin.folder)
 
     def add_correlations(self, input_data: Any, correlations: Mapping[str, Any] | None) -> Any:
         """
@@ -164,8 +176,13 @@ class ModelDataCollector:
         """
         if not correlations:
             return input_data
+        if not isinstance(correlations, Mapping):
+            self._tally.refused(
+                CollectionError("error", "correlations are no dictionary: give what collect() returned")
+            )
+            return input_data
         try:
-            return correlated.add(input_data, correlations, per_prediction=self.per_prediction)
+            return correlated.add(input_data, correlations, per_prediction=self._is_column(input_data))
         except Exception as error:  # noqa: BLE001 - as in `collect`
             self._tally.refused(CollectionError("error", f"no correlations could be added: {as_text(error)}"))
             return input_data
@@ -184,11 +201,12 @@ class ModelDataCollector:
         """
         What happened since the start of this process.
 
-        ``calls`` of `collect` and ``rows`` they wrote, and how many calls were
+        ``calls`` of `collect` and ``rows`` they took, and how many calls were
         ``refused``, by reason: media, ragged, feature_names, type, error. For all
         collectors of the process: rows ``buffered`` in memory because the disk
-        refuses, rows ``lost`` by reason, ``delivered_bytes``, and ``waiting_bytes``
-        that are still to be delivered.
+        refuses, rows ``lost`` by reason, ``delivered_bytes``, ``waiting_bytes`` that
+        are still to be delivered, and how many rows too large for storage are
+        ``not_delivered``.
         """
         return {**self._tally.stats(), **self._bound.sink.stats()}
 
@@ -202,10 +220,13 @@ class ModelDataCollector:
         stem = _stem(settings, self.designation, self.model_name, self._collection)
         return _Bound(target, whose, folder, stem, values, csv_rows.line(values))
 
-    def _collect(self, bound: _Bound, data: Any, user_id: str) -> dict[str, Any] | None:
-        table = tabular.table(data, per_prediction=self.per_prediction)
+    def _collect(self, bound: _Bound, data: Any, user_id: Any) -> dict[str, Any] | None:
+        if isinstance(user_id, Mapping):  # what a `collect` returned
+            data, user_id = correlated.add(data, user_id, per_prediction=self._is_column(data)), ""
+        table = tabular.table(data, per_prediction=self._is_column(data))
         count = len(table.rows)
         if not count or not table.rows[0]:
+            self._end_scoring()
             self._tally.collected(0)
             return None
         carried = correlated.take(table)
@@ -234,6 +255,17 @@ class ModelDataCollector:
         self._tally.collected(count)
         return dict(zip(HEADERS, values, strict=True))
 
+    def _is_column(self, data: Any) -> bool:
+        """
+        Whether *data* of one dimension is a column.
+
+        It is where one feature is named, too: what a model predicted for several
+        rows would be refused as a row.
+        """
+        if self.per_prediction or self.feature_names is None or len(self.feature_names) != 1:
+            return self.per_prediction
+        return correlated.CORRELATION_ID not in getattr(data, "columns", ()) and not correlated.is_row(data)
+
     def _header(self, table: Table) -> bytes:
         """
         The first line of the file that *table* goes to.
@@ -247,8 +279,9 @@ class ModelDataCollector:
         if found is None:
             names = table.names or self.feature_names or tabular.default_names(width)
             if len(names) != width:
+                hint = "; per_prediction=True makes a row of each value" if len(table.rows) == 1 else ""
                 raise CollectionError(
-                    "feature_names", f"there are {len(names)} feature_names for a row of {width} values"
+                    "feature_names", f"there are {len(names)} feature_names for a row of {width} values{hint}"
                 )
             if len(self._headers) >= _MOST_HEADERS:
                 self._headers.clear()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import time
 from collections import Counter, OrderedDict, deque
 from contextlib import suppress
@@ -20,16 +21,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from scoretrace import forks, process, retention
-from scoretrace.errors import MissingExtraError
+from scoretrace import forks, notes, process
+from scoretrace.collect import tally
+from scoretrace.errors import CollectionError, MissingExtraError
 from scoretrace.settings import Settings, resolve
-from scoretrace.shared_file import SharedFile, open_one
+from scoretrace.shared_file import LOCK_SECONDS, SharedFile, TooManyFiles, open_one
 from scoretrace.switches import Watch
 
 if TYPE_CHECKING:
     from scoretrace.exporters.worker import Worker
 
-_MOST_OPEN = 64  # files
+_MOST_OPEN, _MOST_NAMES = 64, 4_096  # files
+_SHORT_WAIT = 0.02  # seconds for a file that somebody kept for long
 _RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.01, 1.0
 _DAY = 86_400
 
@@ -46,6 +49,19 @@ class Series(NamedTuple):
     quoted: bool = False
 
 
+class _Outage:
+    """Rows of a series that the disk, or another process, keeps from being written."""
+
+    def __init__(self) -> None:
+        self.rows: deque[tuple[bytes, int, bool]] = deque()
+        self.retry_at, self.seconds = 0.0, _RETRY_SECONDS
+
+    def failed(self) -> None:
+        """Wait before the next attempt, longer each time."""
+        self.retry_at = time.monotonic() + self.seconds
+        self.seconds = min(self.seconds * 2, _LONGEST_RETRY_SECONDS)
+
+
 class Sink:
     """
     Writes into the home of *settings*, and has it delivered.
@@ -57,7 +73,9 @@ class Sink:
         self.settings = settings
         self.lost: Counter[str] = Counter()
         self._files: OrderedDict[Series, SharedFile] = OrderedDict()
+        self._names: OrderedDict[Series, str] = OrderedDict()  # of files that were open before
         self._watches: dict[str, Watch] = {}
+        self._note = f"collected-{os.urandom(8).hex()}"
         self._begin()
         self._worker = self._start_worker()
         if self._worker is not None:
@@ -68,10 +86,10 @@ class Sink:
     def _begin(self) -> None:
         self._lock = RLock()  # reentrant: a signal handler may collect while its own thread does
         self._busy = False
-        self._buffer: deque[tuple[Series, bytes, int]] = deque()
-        self._buffered = 0
+        self._aside: deque[tuple[Series, bytes, int, bool]] = deque()  # a signal handler only ever adds to it
+        self._outages: dict[Series, _Outage] = {}
+        self._buffered = self._buffered_rows = 0
         self._warned = False
-        self._retry_at, self._retry_seconds = 0.0, _RETRY_SECONDS
 
     def after_fork(self) -> None:
         """Open files of the child's own; what waits in memory is the parent's to write."""
@@ -79,6 +97,7 @@ class Sink:
             file.close()
         self._files.clear()
         self.lost.clear()
+        self._note = f"collected-{os.urandom(8).hex()}"
         self._begin()
 
     def _start_worker(self) -> Worker | None:
@@ -105,17 +124,23 @@ class Sink:
         return watch.now().collect_model_data
 
     def append(self, series: Series, data: bytes, rows: int) -> None:
-        """Append *data*, which is *rows* whole records. Never raises."""
+        """
+        Append *data*, which is *rows* whole records.
+
+        Raises:
+            CollectionError: the day has too many files of other columns.
+        """
+        many_lines = series.quoted and data.count(b"\n") != rows
         with self._lock:
-            if self._busy:  # a signal handler
-                self._keep(series, data, rows)
-                return
-            self._busy = True
-            try:
-                if (self._buffer and not self._drain()) or not self._put(series, data):
-                    self._keep(series, data, rows)
-            finally:
-                self._busy = False
+            self._aside.append((series, data, rows, many_lines))
+            if not self._busy:  # else this is a signal handler, and whoever is writing writes this too
+                self._busy = True
+                try:
+                    self._take()
+                except TooManyFiles as error:
+                    raise CollectionError("columns", str(error)) from error
+                finally:
+                    self._busy = False
         if self._worker is not None:
             self._worker.wake()
 
@@ -125,11 +150,13 @@ class Sink:
             if not self._busy:
                 self._busy = True
                 try:
-                    self._retry_at = 0.0
-                    self._drain()
+                    for series in list(self._outages):
+                        self._retry(series)
+                    with suppress(TooManyFiles):
+                        self._take()
                 finally:
                     self._busy = False
-            return not self._buffer
+            return not self._outages and not self._aside
 
     def flush(self, timeout: float | None) -> bool:
         """Write what waits in memory and deliver what is on disk; see `ModelDataCollector.flush`."""
@@ -142,26 +169,35 @@ class Sink:
 
     def stats(self) -> dict[str, Any]:
         """What `ModelDataCollector.stats` says of all collectors together."""
-        found = {"delivered": 0, "waiting": 0} if self._worker is None else self._worker.stats()
-        return {
-            "buffered": sum(rows for _, _, rows in self._buffer),
-            "lost": dict(self.lost),
-            "delivered_bytes": found.get("copied", 0),
-            "waiting_bytes": found["waiting"],
-        }
+        found: dict[str, Any] = {} if self._worker is None else self._worker.stats()
+        with self._lock:
+            return {
+                "buffered": self._buffered_rows,
+                "lost": dict(self.lost),
+                "delivered_bytes": found.get("copied", 0),
+                "waiting_bytes": found.get("waiting", 0),
+                "not_delivered": found.get("skipped", 0),
+            }
 
     def close(self) -> None:
         """Write what waits, and count what could not be written as lost. The files open again when they are needed."""
         self.write_out()
         with self._lock:
-            if self._buffer:
-                rows = sum(rows for _, _, rows in self._buffer)
+            if self._outages:
+                rows = self._buffered_rows
                 self.lost["disk"] += rows
                 self._say(f"{rows} collected rows were lost: {self.settings.home} cannot be written")
-                self._buffer.clear()
-                self._buffered = 0
+                self._outages.clear()
+                self._buffered = self._buffered_rows = 0
             while self._files:
                 self._files.popitem()[1].close()
+        refused = tally.refusals()
+        if self.lost or refused:  # for `scoretrace doctor`
+            note = notes.Note(os.getpid(), self.settings.service, has_ended=True)
+            note.lost = {f"collected, {reason}": rows for reason, rows in self.lost.items()}
+            note.counts = {f"refused {reason}": calls for reason, calls in refused.items()}
+            with suppress(OSError, ValueError):
+                notes.put(self.settings.home, self._note, note)
 
     def end(self) -> None:
         """Close it for good, without waiting for what is to be delivered."""
@@ -172,35 +208,52 @@ class Sink:
 
     # What follows holds the lock.
 
-    def _put(self, series: Series, data: bytes) -> bool:
-        if time.monotonic() < self._retry_at:
-            return False
+    def _take(self) -> None:
+        """Write what was put aside, in its order."""
+        while self._aside:
+            series, data, rows, many_lines = self._aside.popleft()
+            self._append(series, data, rows, many_lines)
+
+    def _append(self, series: Series, data: bytes, rows: int, many_lines: bool) -> None:
+        now = time.monotonic()
+        for other in [one for one, outage in self._outages.items() if now >= outage.retry_at]:
+            self._retry(other)
+        if series in self._outages:
+            self._keep(series, data, rows, many_lines)
+        elif not self._put(series, data, many_lines, LOCK_SECONDS):
+            self._keep(series, data, rows, many_lines)
+            if series in self._outages:
+                self._outages[series].failed()
+
+    def _put(self, series: Series, data: bytes, many_lines: bool, wait: float) -> bool:
         try:
             try:
-                self._file(series).append(data)
+                self._file(series).append(data, many_lines=many_lines, wait=wait)
             except FileNotFoundError:  # somebody removed it, or its folder: there is another one now
                 self._forget(series)
-                self._file(series).append(data)
+                self._file(series).append(data, many_lines=many_lines, wait=wait)
+        except TooManyFiles:
+            raise
         except OSError as error:
-            self._outage(series, error)
+            self._forget(series)
+            if not self._warned:
+                self._warned = True
+                kept = f"keeping up to {self.settings.buffer_bytes // 1024} KB in memory"
+                self._say(f"cannot write collected data to {self.settings.home} ({error}): {kept}")
             return False
-        self._retry_at, self._retry_seconds = 0.0, _RETRY_SECONDS
-        if self._warned:
-            self._warned = False
-            self._say(f"{self.settings.home} can be written again")
         return True
 
     def _file(self, series: Series) -> SharedFile:
         found = self._files.get(series)
         if found is None:
             folder, stem, suffix, header, quoted = series
-            found = self._files[series] = open_one(self.settings.home, folder, stem, suffix, header, quoted=quoted)
+            likely = self._names.get(series, "")
+            found = open_one(self.settings.home, folder, stem, suffix, header, quoted=quoted, likely=likely)
+            self._files[series], self._names[series] = found, found.name
             if len(self._files) > _MOST_OPEN:
                 self._files.popitem(last=False)[1].close()
-            if self._worker is not None:  # a new day, mostly: time to tidy up
-                with suppress(OSError):
-                    keep_seconds = self.settings.keep_days * _DAY
-                    retention.sweep_collected(self.settings.home, now=time.time(), keep_seconds=keep_seconds)
+            if len(self._names) > _MOST_NAMES:
+                self._names.popitem(last=False)
         return found
 
     def _forget(self, series: Series) -> None:
@@ -208,30 +261,37 @@ class Sink:
         if file is not None:
             file.close()
 
-    def _drain(self) -> bool:
-        while self._buffer:
-            series, data, _ = self._buffer[0]
-            if not self._put(series, data):
-                return False
-            self._buffer.popleft()
+    def _retry(self, series: Series) -> None:
+        """Write what waits of *series*, without waiting for whoever has its file."""
+        outage = self._outages[series]
+        while outage.rows:
+            data, rows, many_lines = outage.rows[0]
+            try:
+                written = self._put(series, data, many_lines, _SHORT_WAIT)
+            except TooManyFiles:
+                self.lost["columns"] += rows
+                written = True
+            if not written:
+                outage.failed()
+                return
+            outage.rows.popleft()
             self._buffered -= len(data)
-        return True
+            self._buffered_rows -= rows
+        del self._outages[series]
+        if self._warned and not self._outages:
+            self._warned = False
+            self._say(f"{self.settings.home} can be written again")
 
-    def _keep(self, series: Series, data: bytes, rows: int) -> None:
+    def _keep(self, series: Series, data: bytes, rows: int, many_lines: bool) -> None:
         if self._buffered + len(data) > self.settings.buffer_bytes:
             self.lost["disk"] += rows
             return
-        self._buffer.append((series, data, rows))
+        outage = self._outages.get(series)
+        if outage is None:
+            outage = self._outages[series] = _Outage()
+        outage.rows.append((data, rows, many_lines))
         self._buffered += len(data)
-
-    def _outage(self, series: Series, error: OSError) -> None:
-        self._forget(series)
-        self._retry_at = time.monotonic() + self._retry_seconds
-        self._retry_seconds = min(self._retry_seconds * 2, _LONGEST_RETRY_SECONDS)
-        if not self._warned:
-            self._warned = True
-            kept = f"keeping up to {self.settings.buffer_bytes // 1024} KB in memory"
-            self._say(f"cannot write collected data to {self.settings.home} ({error}): {kept}")
+        self._buffered_rows += rows
 
     def _say(self, message: str) -> None:
         with suppress(Exception):

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from scoretrace.capture.values import as_text
 from scoretrace.errors import CollectionError
 
+_EXACT = 12  # decimal exponents up to which rounding by a power of ten is exact
 _FEW = 64  # values up to which one at a time is quicker than vectors
 _NUMBERS = frozenset({int, float})
 _PARTS = "iufb"  # kinds of numpy's numbers and booleans
@@ -51,13 +52,10 @@ def table(data: Any, *, per_prediction: bool = False) -> Table:
         return _array(data, numpy, per_prediction=per_prediction)
     if isinstance(data, Mapping):
         return _mapping(data)
-    if isinstance(data, (bytes, bytearray, memoryview)) or hasattr(data, "getbuffer"):
-        raise CollectionError("media", f"{_kind(data)} is not collected: speech, images and video are no rows")
     if isinstance(data, (str, int, float)):
         return Table(None, [[data]])
     package = type(data).__module__.partition(".")[0]
-    if package in _MEDIA:
-        raise CollectionError("media", f"{_kind(data)} is not collected: speech, images and video are no rows")
+    refuse_media(data, dimensions=3)
     frame = _frame(data, package, per_prediction=per_prediction)
     if frame is not None:
         return frame
@@ -70,6 +68,18 @@ def table(data: Any, *, per_prediction: bool = False) -> Table:
     raise CollectionError(
         "type", f"{_kind(data)} is not collected: give an array, a frame, a list of rows or a dictionary"
     )
+
+
+def refuse_media(value: Any, *, dimensions: int = 2) -> None:
+    """
+    Refuse speech, images and video: bytes, objects of their libraries, arrays of that many *dimensions*.
+
+    Raises:
+        CollectionError: *value* is such.
+    """
+    is_bytes = isinstance(value, (bytes, bytearray, memoryview)) or hasattr(value, "getbuffer")
+    if is_bytes or type(value).__module__.partition(".")[0] in _MEDIA or getattr(value, "ndim", 0) >= dimensions:
+        raise CollectionError("media", f"{_kind(value)} is not collected: speech, images and video are no rows")
 
 
 def _frame(data: Any, package: str, *, per_prediction: bool) -> Table | None:
@@ -89,6 +99,8 @@ def _frame(data: Any, package: str, *, per_prediction: bool) -> Table | None:
         if labels and not per_prediction and all(isinstance(label, str) for label in labels):  # a row of a frame
             return Table(labels, [data.tolist()])
         return _list(data.tolist(), per_prediction=per_prediction)
+    if package == "pandas" and hasattr(data, "tolist"):  # an array of its own, which numpy would make doubles of
+        return _list(data.tolist(), per_prediction=per_prediction)
     if hasattr(data, "column_names") and hasattr(data, "to_pydict"):  # pyarrow
         return _mapping(data.to_pydict())
     if package == "scipy" and hasattr(data, "toarray"):
@@ -102,8 +114,14 @@ def _pandas(frame: Any) -> Table:
     numpy = sys.modules["numpy"]
     if len(kinds) == 1 and all(isinstance(dtype, numpy.dtype) and dtype.kind in _PARTS for dtype in frame.dtypes):
         return _array(frame.to_numpy(), numpy, per_prediction=False)._replace(names=names)
-    columns = [frame.iloc[:, at].tolist() for at in range(len(names))]
+    columns = [_column(frame.iloc[:, at], numpy) for at in range(len(names))]
     return Table(names, [list(row) for row in zip(*columns, strict=True)])
+
+
+def _column(series: Any, numpy: Any) -> list[Any]:
+    is_short = isinstance(series.dtype, numpy.dtype) and series.dtype.kind == "f" and series.dtype.itemsize < 8
+    values: list[Any] = (_shortest(series.to_numpy(), numpy) if is_short else series).tolist()
+    return values
 
 
 def _label(label: Any) -> str:
@@ -124,10 +142,17 @@ def _array(array: Any, numpy: Any, *, per_prediction: bool) -> Table:
     if kind == "f" and array.dtype.itemsize != 8:
         array = _shortest(array, numpy)
     elif kind == "M":
-        array = array.astype("datetime64[us]")
+        array = _times(array, numpy)
     elif kind == "m":
         array = array.astype("timedelta64[us]")
     return Table(None, array.tolist(), is_numeric=kind in _PARTS and kind != "b")
+
+
+def _times(array: Any, numpy: Any) -> Any:
+    """Times that Python has too; as text where they are finer than its microseconds."""
+    coarse = array.astype("datetime64[us]")
+    is_same = (coarse.astype(array.dtype) == array) | numpy.isnat(array)
+    return coarse if is_same.all() else numpy.datetime_as_string(array)
 
 
 def _shortest(array: Any, numpy: Any) -> Any:
@@ -153,6 +178,9 @@ def _shortest(array: Any, numpy: Any) -> Any:
             left &= ~same
             if not left.any():
                 break
+        # Powers of ten are exact up to 22 only.
+        for at in numpy.flatnonzero((numpy.abs(exponent) > _EXACT) & numpy.isfinite(wide)):
+            found.flat[at] = float(str(array.flat[at]))
     return found
 
 
@@ -191,10 +219,11 @@ def unique(names: Iterable[str], reserved: Iterable[str] = ()) -> list[str]:
     """
     taken, found = set(reserved), []
     for at, name in enumerate(names):
-        unique_name, number = name or f"column{at}", 0
+        unique_name = base = name or f"column{at}"
+        number = 0
         while unique_name in taken:
             number += 1
-            unique_name = f"{name}_{number}"
+            unique_name = f"{base}_{number}"
         taken.add(unique_name)
         found.append(unique_name)
     return found
@@ -211,7 +240,12 @@ def _row(value: Any) -> list[Any]:
 
 def _plain(value: Any) -> Any:
     """What numpy and its friends have for a number as Python has it."""
-    return value.tolist() if hasattr(value, "tolist") else value
+    refuse_media(value)
+    if not hasattr(value, "tolist"):
+        return value
+    dtype: Any = getattr(value, "dtype", None)
+    is_short = getattr(dtype, "kind", "") == "f" and dtype.itemsize < 8 and not getattr(value, "ndim", 0)
+    return float(str(value)) if is_short else value.tolist()
 
 
 def _mapping(data: Mapping[Any, Any]) -> Table:

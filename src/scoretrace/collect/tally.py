@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 from scoretrace import forks
@@ -17,18 +17,30 @@ OnError = Callable[[CollectionError], object]
 _log = logging.getLogger("scoretrace")
 
 
+_refusals: Counter[str] = Counter()
+
+
+def refusals() -> Counter[str]:
+    """How many calls of all collectors of this process were refused, by reason."""
+    return _refusals
+
+
 class Tally:
     """Counts of the collector *whose*, in this process; *on_error* is told of each refusal."""
 
     def __init__(self, whose: str, on_error: OnError | None) -> None:
         self._whose = whose
         self._on_error = on_error
-        self.after_fork()
+        self._begin()
         forks.tell(self)
 
     def after_fork(self) -> None:
         """Count from nothing: what happened before is in the parent's figures."""
-        self._lock = Lock()
+        _refusals.clear()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = RLock()  # reentrant: a signal handler may collect while its own thread is in here
         self._calls = self._rows = 0
         self._refused: Counter[str] = Counter()
 
@@ -43,6 +55,7 @@ class Tally:
         with self._lock:
             self._calls += 1
             self._refused[error.reason] += 1
+            _refusals[error.reason] += 1
             first = self._refused[error.reason] == 1
         if self._on_error is not None:
             self._on_error(error)

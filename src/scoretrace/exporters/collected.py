@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from scoretrace import shared_file
+from scoretrace import retention, shared_file
 from scoretrace.blobs import AzureBlobs, FolderBlobs
 from scoretrace.connections import said
 from scoretrace.exporters.drain import Blocked, Drain
@@ -33,9 +33,11 @@ SCOPE = "modeldata"  # of the cursor: it is there for no telemetry
 # Scalability targets of Blob Storage: an append blob has 50,000 blocks, of 100 MiB since version 2022-11-02 of its API.
 BLOCKS, LARGEST_BLOCK = 50_000, 100 * 1024**2
 BLOCK_BYTES = 4 * 1024**2  # usually: what a slow line sends in a moment
-_HEADER_BYTES = 1024**2  # a longer one is not looked for
+_SWEEP_SECONDS = 3_600.0  # between looks at what may be removed from the home
+_A_ROW = 512  # bytes that have the first of its ids, most likely
 _TRIES = 50  # for one block, while others append to the same blob
 _LONGEST_PAUSE = 0.05
+_DAY = 86_400
 _NUMBER = re.compile(r"(.+)_(\d+)")
 
 
@@ -59,14 +61,28 @@ class _Target(msgspec.Struct):
 
 
 class CollectedDrain(Drain):
-    """Drains what collectors wrote in *home* to what *connect* returns; *blocks* is how many a blob takes."""
+    """
+    Drains what collectors wrote in *home* to what *connect* returns.
+
+    What is there for longer than *keep_seconds* is removed from the home.
+    *blocks* is how many a blob takes.
+    """
+
+    subject = "collected data"
 
     def __init__(
-        self, home: Path, *, connect: Callable[[], AzureBlobs], gentle: bool = False, blocks: int = BLOCKS
+        self,
+        home: Path,
+        *,
+        connect: Callable[[], AzureBlobs],
+        keep_seconds: float = float("inf"),
+        gentle: bool = False,
+        blocks: int = BLOCKS,
     ) -> None:
         self.connect = connect
+        self.keep_seconds = keep_seconds
         self.blocks = blocks
-        super().__init__(home, NAME, label="model data", scope=SCOPE, gentle=gentle)
+        super().__init__(home, NAME, label="storage", scope=SCOPE, gentle=gentle)
 
     def _begin(self) -> None:
         super()._begin()
@@ -75,9 +91,11 @@ class CollectedDrain(Drain):
         self._targets: dict[str, _Target] = {}
         self._full: set[str] = set()  # blobs that take no more
         self._sending = _Sending()
+        self._sweep_at = float("-inf")
 
     def _lead(self) -> None:
         self._targets.clear()
+        self._full.clear()
         self._sending = _Sending()
         with suppress(OSError, msgspec.MsgspecError), FolderBlobs(self.home).open(self._note) as file:
             self._sending = msgspec.json.decode(file.read(), type=_Sending)
@@ -93,16 +111,22 @@ class CollectedDrain(Drain):
             self._payloads = Overflow(FolderBlobs(self.home), "", self._storage)
         return self._storage
 
-    def _find(self, *, recent: bool) -> list[Segment]:  # noqa: ARG002 - they are few
+    def _find(self, *, recent: bool) -> list[Segment]:
+        """The files; those of today and yesterday, where a look at all of them was just taken."""
+        now = time.time()
+        days = {tuple(time.strftime("%Y %m %d", time.gmtime(now - back)).split()) for back in (0, _DAY)}
         found = []
-        for name in shared_file.names(self.home):
+        for name in shared_file.names(self.home, days if recent else None):
             path = self.home / name
             with suppress(FileNotFoundError):
-                found.append(Segment(name, path, path.stat().st_size))
+                found.append(Segment(shared_file.key(self.home, name), path, path.stat().st_size))
         return found
 
     def _pass(self) -> bool:
         found = self._unread()
+        if time.monotonic() > self._sweep_at:
+            self._sweep_at = time.monotonic() + _SWEEP_SECONDS
+            retention.sweep_collected(self.home, now=time.time(), keep_seconds=self.keep_seconds)
         for segment in found:
             try:
                 file = segment.path.open("rb")
@@ -157,15 +181,21 @@ class CollectedDrain(Drain):
     def _bytes_of(self, sending: _Sending) -> bytes | None:
         """What was sent; None where the file is not there any more."""
         try:
-            with (self.home / sending.name).open("rb") as file:
+            with (self.home / name_of(sending.name)).open("rb") as file:
                 data = file.read(sending.header)
                 file.seek(sending.start)
                 data += file.read(sending.end - sending.start)
         except FileNotFoundError:
             return None
+        if shared_file.key(self.home, name_of(sending.name)) != sending.name:  # it is another file by now
+            return None
         return data if len(data) == sending.header + sending.end - sending.start else None
 
     def _has_arrived(self, sending: _Sending, data: bytes) -> bool:
+        # Mostly it is not there, and then the first of its ids is not.
+        head = data[: sending.header + _A_ROW]
+        if self._blobs.read(sending.blob, sending.at, len(head)) != head:
+            return False
         return self._blobs.read(sending.blob, sending.at, len(data)) == data
 
     def _read_at(self, name: str) -> int:
@@ -179,10 +209,12 @@ class CollectedDrain(Drain):
         self._recovered()
 
     def _send(self, segment: Segment, file: BinaryIO) -> None:
-        quoted = segment.name.endswith(".csv")
-        end = shared_file.whole(self.home, segment.name, quoted=quoted)
-        head = file.read(_HEADER_BYTES) if quoted else b""
-        header = head[: first_end(head)]
+        name = name_of(segment.name)
+        quoted = name.endswith(".csv")
+        end = shared_file.whole(self.home, name, quoted=quoted)
+        if shared_file.key(self.home, name) != segment.name:
+            return  # it was begun anew since it was found
+        header = shared_file.read_header(file) if quoted else b""
         at = max(self._read_at(segment.name), len(header))
         while at < end and time.monotonic() < self.deadline:
             data = _block(file, at, end, quoted=quoted)
@@ -203,6 +235,8 @@ class CollectedDrain(Drain):
     def _deliver(self, name: str, header: bytes, data: bytes, at: int) -> None:
         """Append *data*, which is in the file *name* from *at* on, to a blob that begins with *header*."""
         blobs = self._blobs
+        if not self.cursor.is_saved:  # the disk was full; what it says must not be forgotten with the next note
+            self.cursor.save()
         if self._payloads is not None:
             reason = self._payloads.store(self._payloads.named_in(data))
             if reason:
@@ -234,14 +268,15 @@ class CollectedDrain(Drain):
     def _choose(self, name: str, header: bytes) -> _Target:
         """The first blob of the series of *name* that is not there yet, or begins with *header* and takes more."""
         blobs = self._blobs
-        folder, _, file = name.rpartition("/")
+        own = name_of(name)
+        folder, _, file = own.rpartition("/")
         stem, dot, ending = file.rpartition(".")
         match = _NUMBER.fullmatch(stem)
         base, number = stem, 0
         if match is not None and (self.home / folder / f"{match[1]}{dot}{ending}").exists():
             base, number = match[1], int(match[2])
         for step in range(shared_file.MOST_FILES):
-            blob = name if step == 0 else numbered(folder, base, f"{dot}{ending}", number + step)
+            blob = own if step == 0 else numbered(folder, base, f"{dot}{ending}", number + step)
             if blob in self._full:
                 continue
             found = blobs.look(blob)
@@ -256,7 +291,8 @@ class CollectedDrain(Drain):
                 continue
             self._targets[name] = target
             return target
-        raise Blocked(f"there are too many blobs with other columns beside {name}")
+        self._full.clear()
+        raise Blocked(f"there are too many blobs with other columns beside {own}")
 
     def _skip(self, segment: Segment, at: int, size: int) -> None:
         """Leave a row alone that no block takes; it stays here."""
@@ -268,12 +304,24 @@ class CollectedDrain(Drain):
 
 
 def _block(file: BinaryIO, at: int, end: int, *, quoted: bool) -> bytes:
-    """Whole records from *at* on: as many as a block usually has, or a larger one."""
+    """Whole records from *at* on: as many as a block usually has, or a larger one by itself."""
     size = BLOCK_BYTES
     while True:
         file.seek(at)
         data = file.read(min(size, end - at))
         whole = last_end(data)[0] if quoted else data.rfind(b"\n") + 1
+        if whole > LARGEST_BLOCK // 2:
+            return data[: first_end(data) if quoted else data.find(b"\n") + 1]
         if whole or at + len(data) >= end:
             return data[:whole] if whole else data
         size *= 2
+
+
+def name_of(key: str) -> str:
+    """
+    The name of the file that a cursor calls *key*.
+
+    >>> name_of("modeldata/a/data.csv@9f86d081884c7d65")
+    'modeldata/a/data.csv'
+    """
+    return key.partition("@")[0]

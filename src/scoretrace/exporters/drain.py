@@ -60,6 +60,8 @@ class Drain(ABC):
     milliseconds, however little is in it.
     """
 
+    subject = "telemetry"  # what messages call what is drained
+
     def __init__(self, home: Path, name: str, *, label: str = "", scope: str = "", gentle: bool = False) -> None:
         self.home = home
         self.name = name
@@ -184,7 +186,7 @@ class Drain(ABC):
         self._backoff.failed(retry_after)
         if not quiet and not self._said:
             self._said = True
-            self.say(f"telemetry waits on disk in {self.home}, {self.label} cannot deliver it: {reason}")
+            self.say(f"{self.subject} waits on disk in {self.home}, {self.label} cannot deliver it: {reason}")
         self._progressed()
 
     def _recovered(self) -> None:
@@ -222,7 +224,8 @@ class Drain(ABC):
         """Say that the process ends before all is delivered, if that was not said."""
         if self.leads and not self._said:
             self.say(
-                f"telemetry waits on disk in {self.home}: {self.label} was not done in time, the next start goes on"
+                f"{self.subject} waits on disk in {self.home}: "
+                f"{self.label} was not done in time, the next start goes on"
             )
 
     # What is there to drain.

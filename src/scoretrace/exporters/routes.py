@@ -12,7 +12,6 @@ from scoretrace.blobs import AzureBlobs
 from scoretrace.connections import Ingestion, credential, said
 from scoretrace.errors import MissingExtraError
 from scoretrace.exporters.blob_export import BlobDrain
-from scoretrace.exporters.collected import CollectedDrain
 from scoretrace.exporters.drain import Drain
 from scoretrace.exporters.items import ItemDrain, Send
 from scoretrace.limits import guard
@@ -81,7 +80,9 @@ def collected(settings: Settings, *, gentle: bool) -> list[Drain]:
     if isinstance(settings.credential, str) and settings.credential:
         _need("credential", "credential")
     connect = partial(AzureBlobs, storage, credential=settings.credential)
-    return [CollectedDrain(settings.home, connect=connect, gentle=gentle)]
+    from scoretrace.exporters.collected import CollectedDrain  # most processes collect nothing
+
+    return [CollectedDrain(settings.home, connect=connect, keep_seconds=settings.keep_days * 86_400, gentle=gentle)]
 
 
 def check(settings: Settings) -> None:

@@ -178,6 +178,7 @@ class Worker:
             "delivered": total["delivered"],
             "given_up": self.given_up(),
             "copied": total["bytes"],
+            "skipped": total["skipped"],
             "waiting": waiting,
         }
 
@@ -302,7 +303,9 @@ class _Hush(logging.Filter):
     """What HTTP clients say of our own requests is not the script's, and is not for its console."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.WARNING or not (record.threadName or "").startswith(THREADS)
+        # A login that cannot be had is said by us, in one line.
+        is_worth_it = record.levelno >= logging.WARNING and not record.name.startswith("azure.identity")
+        return is_worth_it or not (record.threadName or "").startswith(THREADS)
 
 
 _HUSH = _Hush()
