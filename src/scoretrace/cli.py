@@ -24,6 +24,7 @@ import scoretrace
 from scoretrace import read
 from scoretrace.cli_model_data import model_data
 from scoretrace.cli_options import output_options, source_option
+from scoretrace.collect import tally
 from scoretrace.endpoint import HOST, PORT
 from scoretrace.errors import PayloadError, QueryError, ScoretraceError, ScriptError, SourceError
 from scoretrace.render import count, show, show_findings, show_item
@@ -137,6 +138,9 @@ def run(
         said = f"{count(len(outcomes) - bad, 'request')}, {failed} failed"
         if bad:
             said += f", {count(bad, 'line')} not JSON"
+        refused = tally.refusals().total()
+        if refused:
+            said += f", {count(refused, 'call')} of collect refused"
         click.echo(said, err=True)
     if bad or (strict and failed):
         ctx.exit(1)
@@ -293,6 +297,8 @@ def export(
     """
     Deliver what waits in a home: to Application Insights, or with blob_export to a container.
 
+    Collected model data goes to the same account, or to that of AML_MODEL_DC_STORAGE.
+
     Where to is in the environment, as for the scoring script:
     APPLICATIONINSIGHTS_CONNECTION_STRING and AZURE_STORAGE_CONNECTION_STRING.
     With --follow it is the sidecar of a script that is configured with
@@ -367,16 +373,17 @@ def serve(home: str | None, host: str, port: int) -> None:
 
 def _said(result: Exported, settings: Settings) -> str:
     parts = []
-    if settings.exporter != ("blob_export",):
+    delivers = settings.ingestion is not None and settings.exporter != ("blob_export",)
+    if delivers:
         parts.append(f"{count(result.delivered, 'item')} delivered")
     parts += [f"{number:,} {reason}" for reason, number in result.given_up.items()]
-    if result.copied or "blob_export" in settings.exporter:
-        parts.append(f"{count(result.copied, 'byte')} copied")
+    if result.copied or not delivers:
+        parts.append(f"{count(result.copied, 'byte')} copied to storage")
     if result.waiting:
         parts.append(f"{count(result.waiting, 'byte')} still waiting in {settings.home}")
     if result.busy:
         parts.append("another process delivers this home")
-    if result.others:
+    if result.others and delivers:
         parts.append(f"{count(result.others, 'folder')} of other resources left alone")
     return ", ".join(parts)
 

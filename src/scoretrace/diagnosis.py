@@ -207,6 +207,10 @@ def _rows(settings: Settings) -> list[Finding]:
     }
     found += [Finding("rows", f"{number:,} {text}", ok=False) for text, number in sorted(lost.items()) if number]
     found += [Finding("rows", f"{counts[name]:,} {text}", ok=False) for name, text in said_of.items() if counts[name]]
+    not_taken = {name: number for name, number in counts.items() if name.startswith("refused ")}
+    found += [
+        Finding("model data", f"{number:,} calls of collect {name}", ok=False) for name, number in not_taken.items()
+    ]
     said_if = {"dropped": "dropped by processors", "sampled_out": "left out by sampling"}
     found += [Finding("rows", f"{counts[name]:,} {text}") for name, text in said_if.items() if counts[name]]
     return found

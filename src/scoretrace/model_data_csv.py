@@ -26,7 +26,8 @@ from scoretrace.model_data_columns import COLUMNS, TYPES, lookup
 from scoretrace.model_data_files import DataFile
 
 _BOUNDARIES = (b",1440,", b",60,")  # what each row of our own says of itself
-_LIVE_SECONDS = 10.0  # after its last change a file may still be written
+_LIVE_SECONDS = 10.0  # after its last change a file may still be written, and costs little to copy
+_BUSY_SECONDS = 1.0  # after it one that is too large for that most likely is
 _LARGE = 16 * 1024**2  # bytes
 _SMALL = 64 * 1024**2  # bytes up to which all of it is looked at for the types of columns
 _USUAL_LINE = 2_000_000  # bytes, DuckDB's default: a larger one costs memory and time
@@ -70,14 +71,14 @@ def _whole(file: DataFile) -> tuple[DataFile, str]:
     end, how = status.st_size, ""
     if home is not None and note is not None and note.end != end:
         with suppress(OSError):  # a killed process left a part of a row, which is cut off then
-            end = min(shared_file.whole(home, name, quoted=True), end)
+            end = shared_file.whole(home, name, quoted=True)
     elif note is None and (end <= _SMALL or _ends_torn(path)):
         end = shared_file.last_end(path.read_bytes())[0]
-    if end != status.st_size or status.st_mtime > time.time() - _LIVE_SECONDS:
-        if end <= _SMALL:
-            file = file._replace(path=_copy(path, end))
-        else:
-            how = ", ignore_errors=true, strict_mode=false, sample_size=-1"
+    age = time.time() - status.st_mtime
+    if end <= _SMALL and (end != status.st_size or age < _LIVE_SECONDS):
+        file = file._replace(path=_copy(path, end))
+    elif end != status.st_size or (end > _SMALL and age < _BUSY_SECONDS):
+        how = ", ignore_errors=true, strict_mode=false, sample_size=-1"
     if end > _LARGE and (note.has_many if note is not None else _has_many(path)):
         how += ", parallel=false"  # in parallel DuckDB loses its way between quotes
     return file, how
@@ -175,7 +176,7 @@ def _longest(file: DataFile, marks: tuple[bytes, ...]) -> int:
         return 0
     step = _USUAL_LINE // 2
     with file.path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        marks = tuple(mark for mark in marks if data.find(mark) >= 0)
+        marks = tuple(mark for mark in marks if data.find(mark, 0, step) >= 0) or (b"\n",)
         at = 0
         while at < size:
             found = min((end for end in (data.find(mark, at) for mark in marks) if end >= 0), default=size)

@@ -48,10 +48,15 @@ def switched_off(home: Path) -> list[tuple[str, str]]:
 
 
 class Watch:
-    """The switches of *service* in *home*, looked at twice a second at the most, and only when somebody asks."""
+    """
+    The switches of *service* in *home*, looked at twice a second at the most, and only when somebody asks.
 
-    def __init__(self, home: Path, service: str) -> None:
+    *switch* is the one whose changes are said.
+    """
+
+    def __init__(self, home: Path, service: str, switch: str = "enable_app_insights") -> None:
         self.path = path_of(home, service)
+        self._switch = switch
         self._found = Switches()
         self._stamp: tuple[int, int, int] | None = None
         self._look_at = float("-inf")
@@ -83,6 +88,6 @@ class Watch:
 
     def _turn(self, found: Switches) -> None:
         before, self._found = self._found, found
-        for name, what in _SAID.items():
-            if getattr(before, name) != getattr(found, name):
-                _log.warning("%s is switched %s: %s", what, "on" if getattr(found, name) else "off", self.path)
+        is_on = getattr(found, self._switch)
+        if getattr(before, self._switch) != is_on:
+            _log.warning("%s is switched %s: %s", _SAID[self._switch], "on" if is_on else "off", self.path)

@@ -120,7 +120,7 @@ class Sink:
             return False
         watch = self._watches.get(service)
         if watch is None:
-            watch = self._watches[service] = Watch(self.settings.home, service)
+            watch = self._watches[service] = Watch(self.settings.home, service, "collect_model_data")
         return watch.now().collect_model_data
 
     def append(self, series: Series, data: bytes, rows: int) -> None:

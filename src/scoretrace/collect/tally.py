@@ -51,7 +51,8 @@ class Tally:
             self._rows += rows
 
     def refused(self, error: CollectionError) -> None:
-        """Count what was not collected, and say why: to `on_error`, or the first time aloud."""
+        """Count what was not collected, and say of whom and why: to `on_error`, or the first time aloud."""
+        error.args = (f"{self._whose}: {error}",)
         with self._lock:
             self._calls += 1
             self._refused[error.reason] += 1
@@ -61,7 +62,7 @@ class Tally:
             self._on_error(error)
         elif first:
             with suppress(Exception):
-                _log.warning("CollectionError: %s: %s (further ones are only counted)", self._whose, error)
+                _log.warning("CollectionError: %s (further ones are only counted)", error)
 
     def stats(self) -> dict[str, Any]:
         """``calls``, ``rows``, and how many calls were ``refused``, by reason."""
