@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
 
 import pytest
 from click.testing import CliRunner
@@ -201,3 +202,17 @@ def test_both_accounts_are_looked_at(monkeypatch, azurite):
 
     assert "can be written" in said(found, "storage", ok=True)
     assert "does not answer as it should" in said(found, "storage", ok=False)
+
+
+def test_what_collectors_refused_and_lost_is_known_after_them(home):
+    """By the note that a process leaves at its end."""
+    code = """
+        from scoretrace import ModelDataCollector
+        collector = ModelDataCollector("m", "inputs", ["a", "b"])
+        for data in ([1, 2], [1, 2, 3], b"raw", b"raw"):
+            collector.collect(data)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, stderr=subprocess.DEVNULL)
+
+    found = said(scoretrace.doctor(), "model data", ok=False)
+    assert found == "1 calls of collect refused feature_names / 2 calls of collect refused media"

@@ -17,7 +17,8 @@ SOURCE = ROOT / "src" / "scoretrace"
 LAYERS = (
     {"errors", "forks", "locks", "backoff", "sql", ""},
     {"ticks", "connections", "item", "kusto_text"},
-    {"schema", "settings", "blobs", "sampling"},
+    {"schema", "setting_values", "blobs", "sampling"},
+    {"settings"},
     {"formats.parts", "formats.track", "overflow", "switches", "notes", "shared_file"},
     {"formats.continuous_export", "formats.breeze", "standin", "cursor"},
     {"retention", "capture.values", "capture.outlet"},

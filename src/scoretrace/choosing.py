@@ -10,7 +10,7 @@ import msgspec
 from scoretrace.capture.values import as_text, measured
 from scoretrace.item import Item
 from scoretrace.sampling import sample
-from scoretrace.settings import Processor
+from scoretrace.setting_values import Processor
 
 Count = Callable[[str, str], None]
 """Takes what to count, and what to say the first time."""

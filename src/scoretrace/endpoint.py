@@ -33,7 +33,8 @@ from scoretrace.item import Ids, Item
 from scoretrace.journal import Journal
 from scoretrace.limits import LIMIT
 from scoretrace.schema import BY_KIND
-from scoretrace.settings import NO_KEY, Settings, path_part
+from scoretrace.setting_values import path_part
+from scoretrace.settings import NO_KEY, Settings
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from scoretrace import read
 from scoretrace.errors import QueryError, SourceError
 from scoretrace.kusto_text import duration
-from scoretrace.settings import path_part
+from scoretrace.setting_values import path_part
 
 _CSV = re.compile(
     r"(?:.*/)?(?:(?P<workspace>[^/]+/[^/]+/[^/]+)/)?(?P<service>[^/]+)/(?P<model>[^/]+)/(?P<version>[^/]+)"

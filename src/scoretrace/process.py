@@ -18,7 +18,8 @@ from scoretrace import forks
 from scoretrace.capture import prints, requests, server_logs
 from scoretrace.capture.handler import Aside, RecordHandler
 from scoretrace.capture.requests import RequestContext
-from scoretrace.settings import Settings, in_scoring_server, resolve, use_home
+from scoretrace.setting_values import in_scoring_server
+from scoretrace.settings import Settings, resolve, use_home
 from scoretrace.telemetry import Telemetry
 
 Run = TypeVar("Run", bound=Callable[..., Any])

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from scoretrace.settings import path_part
+from scoretrace.setting_values import path_part
 
 LOOK_SECONDS = 0.5  # between looks at the file; a change is obeyed within two seconds
 

@@ -36,7 +36,8 @@ from scoretrace.journal import Journal
 from scoretrace.limits import guard
 from scoretrace.overflow import Overflow, overflow_of
 from scoretrace.schema import BY_KIND
-from scoretrace.settings import Settings, in_scoring_server
+from scoretrace.setting_values import in_scoring_server
+from scoretrace.settings import Settings
 from scoretrace.switches import Watch
 
 if TYPE_CHECKING:

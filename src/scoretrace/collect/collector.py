@@ -26,7 +26,8 @@ from scoretrace.collect.sink import Series, Sink, day, sink
 from scoretrace.collect.tabular import Table
 from scoretrace.collect.tally import Tally
 from scoretrace.errors import CollectionError, MissingExtraError, SettingsError
-from scoretrace.settings import Settings, path_part
+from scoretrace.setting_values import path_part
+from scoretrace.settings import Settings
 
 ROOT = "modeldata/modelDataCollector"
 LARGEST = 4 * 1024**2  # bytes of data in a line; more is by reference, as the documentation says

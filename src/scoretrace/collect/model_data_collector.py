@@ -32,7 +32,8 @@ from scoretrace.collect.sink import Series, Sink, day, sink
 from scoretrace.collect.tabular import Table
 from scoretrace.collect.tally import Tally
 from scoretrace.errors import CollectionError, SettingsError
-from scoretrace.settings import Settings, path_part
+from scoretrace.setting_values import path_part
+from scoretrace.settings import Settings
 
 DESIGNATIONS = ("inputs", "predictions", "labels", "signals", "general")
 _RESERVED = (*HEADERS, OPERATION_ID)

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from scoretrace.settings import Settings, path_part, resolve
+from scoretrace.setting_values import path_part
+from scoretrace.settings import Settings, resolve
 
 _DEFAULT = "default"
 _WORKSPACE = "default/default/default"
@@ -79,7 +80,7 @@ def _given(value: Any, default: str) -> Any:
 
 
 def _shortened(value: Any) -> Any:
-    """A name of any length that is of use for a folder; see `settings.path_part`."""
+    """A name of any length that is of use for a folder; see `setting_values.path_part`."""
     return value.strip().replace("\0", "_")[:250] if isinstance(value, str) else value
 
 
