@@ -45,3 +45,15 @@ def features(row):
 def today():
     """The folders of this day."""
     return datetime.now(timezone.utc).strftime("%Y/%m/%d")
+
+
+def put(home, name, content):
+    """Write the file *name* below *home*."""
+    path = home / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def values(relation, *columns):
+    """Some columns of a relation, in an order of their own."""
+    return sorted(relation.project(", ".join(columns)).fetchall(), key=str)

@@ -136,3 +136,18 @@ def _serve(tmp_path, home):
     yield start
     for server in servers:
         server.stop()
+
+
+@pytest.fixture(name="scored")
+def _scored(home):
+    """Three scorings: one row, several rows, and one that nothing was predicted from."""
+    inputs, predictions = (
+        scoretrace.ModelDataCollector("m", "inputs", ["a", "b"]),
+        scoretrace.ModelDataCollector("m", "predictions", ["y"]),
+    )
+    inputs.collect([1, 2.5])
+    predictions.collect([10])
+    inputs.collect([[3, 4], [5, 6]])
+    predictions.collect([[30], [50]])
+    inputs.collect([7, 8])
+    return home
