@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import scipy.sparse
 from PIL import Image
 
 import scoretrace
@@ -110,6 +111,10 @@ def test_a_row_says_whose_it_is(home, monkeypatch):
         ([np.float32(0.1), np.float16(0.1)], [["0.1", "0.1"]]),
         (pd.DataFrame({"f": np.array([0.1], "f4"), "t": ["x"]}), [["0.1", "x"]]),
         (np.array(["2026-01-02T00:00:00.000000001"], "M8[ns]"), [["2026-01-02T00:00:00.000000001"]]),
+        (np.array(["2026-01-02T00:00:00.000000001", "NaT"], "M8[ns]"), [["2026-01-02T00:00:00.000000001", ""]]),
+        (np.array(["30000-01-01"], "M8[D]"), [["30000-01-01"]]),
+        ([np.datetime64("2026-01-02", "ns"), "x"], [["2026-01-02T00:00:00", "x"]]),
+        (np.array([[6.77635e10, 1.5e8]], "f4").repeat(40, 0)[:33], [["67763500000.0", "150000000.0"]] * 33),
         (np.array([90], "m8[s]"), [["0:01:30"]]),
         (
             pd.DataFrame({"d": [pd.Timedelta(seconds=90)], "i": pd.array([2**53 + 1], "Int64")}),
@@ -137,6 +142,26 @@ def test_data_of_any_tabular_kind(home, data, expected):
     assert ModelDataCollector("m", "inputs").collect(data) is not None
 
     assert [features(row) for row in rows(home)] == expected
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pd.Series(np.arange(20.0), index=range(1000, 1020)),
+        pd.Series(np.arange(20.0), index=pd.date_range("2026-01-01", periods=20)),
+        scipy.sparse.csr_matrix(np.arange(20.0).reshape(-1, 1)),
+        np.arange(20.0),
+        np.array(5.0),
+    ],
+    ids=lambda values: type(values).__name__,
+)
+def test_one_feature_of_any_container(home, values):
+    """Whatever its index, and however many dimensions it has."""
+    collector = ModelDataCollector("m", "labels", ["y"])
+    collector.collect(values)
+
+    assert collector.stats()["refused"] == {}
+    assert len(rows(home, "labels")) == (20 if np.shape(values) else 1)
 
 
 def test_names_come_from_the_frame_or_the_constructor(home):

@@ -187,3 +187,26 @@ def test_add_correlations_of_nothing_changes_nothing():
 
     assert collector.add_correlations([1], None) == [1]
     assert collector.add_correlations(data, {"$aml_dc_correlation_id": "x"}) is data
+
+
+def test_inputs_that_carry_ids_are_the_scoring_that_follows(home):
+    """A prediction after them has theirs, and not those of the inputs before."""
+    inputs, predictions = ModelDataCollector("m", "inputs", ["a", "b"]), ModelDataCollector("m", "predictions", ["y"])
+    carried = inputs.collect([1, 2])
+    inputs.collect([3, 4])
+    inputs.collect([5, 6], carried)
+    predictions.collect([0.5])
+
+    (prediction,) = rows(home, "predictions")
+    assert prediction["$aml_dc_correlation_id"] == carried["$aml_dc_correlation_id"]
+
+
+def test_no_correlations_are_no_correlations(home):
+    """As in ``inputs.collect(data) or {}``, where collection is off."""
+    predictions = ModelDataCollector("m", "predictions", ["y"])
+    predictions.collect([1.0], {})
+    predictions.collect([2.0], {"other": 1})
+
+    found = rows(home, "predictions")
+    assert [row["y"] for row in found] == ["1.0", "2.0"]
+    assert len({row["$aml_dc_correlation_id"] for row in found}) == 2

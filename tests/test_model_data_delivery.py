@@ -425,3 +425,37 @@ def test_export_removes_what_is_past_its_keeping(azurite, model, home, monkeypat
     export(home, azurite)
 
     assert [path.parts[-5] for path in files(home)] == ["labels"]
+
+
+@pytest.mark.parametrize("left", [0, 20])
+def test_a_note_that_was_damaged_delivers_nothing_twice(azurite, model, home, monkeypatch, left):
+    """What tells a file from another is in the file."""
+    monkeypatch.setenv("SCORETRACE_EXPORTER", "none")
+    collector = ModelDataCollector(model, "inputs", ["text"])
+    for text in ("one", "two", "three\nlines"):
+        collector.collect([text])
+        export(home, azurite)
+        for note in (home / "state").rglob("*.end"):
+            note.write_bytes(note.read_bytes()[:left])
+        collector._bound.sink.close()
+
+    assert is_delivered(azurite, model, home)
+
+
+def test_a_file_that_was_shortened_ends_no_delivery(azurite, model, home):
+    """It is begun again with a header, and the thread that delivers goes on."""
+    collector = ModelDataCollector(model, "inputs", ["text"])
+    collector.collect([["x" * 100]] * 50)
+    (file,) = files(home)
+    drain = CollectedDrain(home, connect=lambda: AzureBlobs(azurite))
+    assert drain.lead()
+    file.write_bytes(file.read_bytes()[:500])
+    assert drain.drain() is None
+    file.write_bytes(b"")
+    collector.collect(["after"])
+    drain.look_everywhere()
+    assert drain.drain() is None
+    drain.release()
+
+    assert [row[0] for row in parsed(file.read_bytes())] == ["text", "after"]
+    assert parsed(blobs(azurite, model)["data.csv"])[-1][0] == "after"

@@ -274,6 +274,31 @@ def test_events_that_are_none_are_passed_over_and_said(home, caplog):
     assert read_model_data(home, designation="inputs").fetchall() == []
 
 
+def test_events_of_any_shape(tmp_path, caplog):
+    """Nested deeper than DuckDB likes, data that is no list of objects, odd keys, times without a zone."""
+    deep = 1
+    for _ in range(150):
+        deep = [deep]
+    events = [
+        {"id": "1", "correlationid": "a", "time": "2026-11-20T06:00:00", "data": [{"x": 1, 'q"uo/te~': 2}, {"x": 2.5}]},
+        {"id": "2", "correlationid": "b", "data": [5, [1], {"X": True, "": "no name", "NULL": None}]},
+        {"id": "3", "correlationid": "c", "data": [{"deep": deep, "large": 2**63}]},
+        {"id": "4", "correlationid": "d", "data": {"no": "list"}},
+    ]
+    lines = "\n".join(map(json.dumps, events)) + "\n"
+    put(tmp_path, "endpoint/blue/model_inputs/2026/11/20/06/instance.jsonl", lines.encode())
+
+    relation = read_model_data(tmp_path, designation="inputs")
+    found = [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
+    by_id = {row["$aml_dc_correlation_id"]: row for row in found}
+    assert sorted(by_id) == ["a_0", "a_1", "b_2", "c"]
+    assert (by_id["a_0"]["x"], by_id["a_1"]["x"], by_id["a_0"]['q"uo/te~']) == (1.0, 2.5, 2)
+    assert by_id["a_0"]["$aml_dc_scoring_timestamp"] == dt.datetime.fromisoformat("2026-11-20T06:00:00")
+    assert (by_id["b_2"]["X_1"], by_id["c"]["large"]) == (True, str(2**63))
+    assert json.loads(by_id["c"]["deep"]) == deep
+    assert duckdb.sql("SELECT 42").fetchall() == [(42,)]
+
+
 def test_a_pair_on_both_sides_of_a_bound_stays_together(home):
     """A joined row has the time of its inputs."""
     for designation, column, at in (
@@ -333,8 +358,9 @@ def test_a_time_span_by_how_long_ago(scored):
     """As text or a timedelta, and what is no time is said."""
     assert len(read_model_data(scored, since="1h", until=dt.timedelta(hours=-1))) == 4
     assert len(read_model_data(scored, since=dt.timedelta(minutes=-1))) == 0
-    for wrong in ("yesterday", 5):
-        with pytest.raises(ValueError, match="is no time: give 2026-11-20"):
+    assert len(read_model_data(scored, since=dt.date.min, until=dt.date.max)) == 4
+    for wrong in ("yesterday", 5, "99999999d", dt.timedelta.max):
+        with pytest.raises(ValueError, match=r"is no time: give 2026-11-20|is longer than the calendar"):
             read_model_data(scored, since=wrong)
 
 

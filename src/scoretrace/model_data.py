@@ -84,10 +84,17 @@ def read_model_data(
         raise SourceError(f"there are no inputs and no predictions to join: name a designation{there}")
     start, end = moment(since), moment(until)
     # The two of a pair may lie on both sides of midnight.
-    wanted = find(source, model=model, since=start and start - _DAY, until=end and end + _DAY)
+    wanted = find(source, model=model, since=_moved(start, -_DAY), until=_moved(end, _DAY))
     sides = [_of(wanted, name) or _of(found, name)[-1:] for name in ("inputs", "predictions")]
     both = [_relation(connection, files, types) for files in sides if files]
     return _between(_joined(connection, *both) if len(both) == 2 else both[0], start, end)
+
+
+def _moved(when: datetime | None, by: timedelta) -> datetime | None:
+    try:
+        return when and when + by
+    except OverflowError:  # at the ends of the calendar
+        return when
 
 
 def create_view(
@@ -156,7 +163,7 @@ def _designations(files: list[DataFile]) -> str:
 def _relation(connection: Any, files: list[DataFile], types: Mapping[str, str]) -> Any:
     """The rows of *files*, with all of `COLUMNS`."""
     by_way: dict[Any, list[DataFile]] = {}
-    for file in files:
+    for file in [file for file in files if file.path.stat().st_size] or files[:1]:
         if file.is_events:
             way = model_data_events.rows
         else:

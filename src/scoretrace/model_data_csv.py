@@ -10,6 +10,7 @@ import hashlib
 import io
 import mmap
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -25,7 +26,7 @@ from scoretrace.collect.correlated import MODEL_NAME, MODEL_VERSION, SERVICE_NAM
 from scoretrace.model_data_columns import COLUMNS, TYPES, lookup
 from scoretrace.model_data_files import DataFile
 
-_BOUNDARIES = (b",1440,", b",60,")  # what each row of our own says of itself
+_BOUNDARY = re.compile(rb",(?:1440|60),[^,/\n\"]+/[^,/\n\"]+/[^,\n\"]+,")  # and the workspace, of a row of our own
 _LIVE_SECONDS = 10.0  # after its last change a file may still be written, and costs little to copy
 _BUSY_SECONDS = 1.0  # after it one that is too large for that most likely is
 _LARGE = 16 * 1024**2  # bytes
@@ -49,9 +50,7 @@ def rows(connection: Any, files: list[DataFile], types: Mapping[str, str]) -> An
     for file in files:
         whole, how = _whole(file)
         groups.setdefault(how, []).append(whole)
-    parts = [
-        f"SELECT * FROM {_read_csv(group, f'{options}{how}', said, marks=_BOUNDARIES)}" for how, group in groups.items()
-    ]
+    parts = [f"SELECT * FROM {_read_csv(group, f'{options}{how}', said, ours=True)}" for how, group in groups.items()]
     return connection.sql(" UNION ALL BY NAME ".join(f"({part})" for part in parts))
 
 
@@ -70,6 +69,7 @@ def _whole(file: DataFile) -> tuple[DataFile, str]:
     status = path.stat()
     end, how = status.st_size, ""
     if home is not None and note is not None and note.end != end:
+        end = min(note.end, end)
         with suppress(OSError):  # a killed process left a part of a row, which is cut off then
             end = shared_file.whole(home, name, quoted=True)
     elif note is None and (end <= _SMALL or _ends_torn(path)):
@@ -113,13 +113,15 @@ def _ends_torn(path: Path) -> bool:
 
 
 def _has_many(path: Path) -> bool:
-    """Whether there are more lines than rows, each of which says the boundary."""
-    lines = rows = 0
+    """Whether there are newlines between quotes."""
+    inside = 0
     with path.open("rb") as file:
         while chunk := file.read(_LARGE):
-            lines += chunk.count(b"\n")
-            rows += sum(chunk.count(mark) for mark in _BOUNDARIES)
-    return lines > rows + 1
+            pieces = chunk.split(b'"')
+            if any(b"\n" in piece for piece in pieces[1 - inside :: 2]):
+                return True
+            inside = (inside + len(pieces) - 1) % 2
+    return False
 
 
 def other_rows(connection: Any, files: list[DataFile], types: Mapping[str, str]) -> Any:
@@ -145,16 +147,14 @@ def other_rows(connection: Any, files: list[DataFile], types: Mapping[str, str])
     return connection.sql(f"SELECT {', '.join(selected)} FROM ({found.sql_query()})")
 
 
-def _read_csv(
-    files: list[DataFile], options: str, types: Mapping[str, str], *, marks: tuple[bytes, ...] = (b"\n",)
-) -> str:
+def _read_csv(files: list[DataFile], options: str, types: Mapping[str, str], *, ours: bool = False) -> str:
     present = _present(files) if types else set()
     said = {name: kind for name, kind in types.items() if name in present}
     if said:
         options += f", types={{{', '.join(f'{sql.quote(name)}: {sql.quote(kind)}' for name, kind in said.items())}}}"
     if sum(file.path.stat().st_size for file in files) <= _SMALL and "sample_size" not in options:
         options += ", sample_size=-1"
-    longest = max(_longest(file, marks) for file in files)
+    longest = max(_longest(file, ours=ours) for file in files)
     if longest > _USUAL_LINE:
         options += f", max_line_size={longest}, buffer_size={2 * longest}"
     listed = ", ".join(sql.quote(str(file.path)) for file in files)
@@ -165,21 +165,22 @@ def _read_csv(
     )
 
 
-def _longest(file: DataFile, marks: tuple[bytes, ...]) -> int:
+def _longest(file: DataFile, *, ours: bool) -> int:
     """
     At least as many bytes as the longest row of *file*, where that has more than DuckDB takes without being told.
 
-    Each row has one of *marks*: of our own the boundary, which text seldom says, of others a line's end.
+    Each row of our own says boundary and workspace, which text seldom does; of others a line's end has to do.
     """
     size, longest = file.path.stat().st_size, 0
     if size <= _USUAL_LINE:
         return 0
     step = _USUAL_LINE // 2
     with file.path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        marks = tuple(mark for mark in marks if data.find(mark, 0, step) >= 0) or (b"\n",)
-        at = 0
+        said = _BOUNDARY.search(data) if ours else None
+        mark, at = said[0] if said else b"\n", 0
         while at < size:
-            found = min((end for end in (data.find(mark, at) for mark in marks) if end >= 0), default=size)
+            found = data.find(mark, at)
+            found = found if found >= 0 else size
             if found - at > step:
                 longest = max(longest, found - at + 2 * step)
             at = max(found + 1, at + step)

@@ -13,8 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from scoretrace import sql
 from scoretrace.blobs import FolderBlobs
 from scoretrace.collect.correlated import (
@@ -25,13 +23,14 @@ from scoretrace.collect.correlated import (
     SERVICE_NAME,
     TIMESTAMP,
 )
+from scoretrace.collect.tabular import unique
 from scoretrace.model_data_columns import COLUMNS, FILE, TYPES, lookup
 from scoretrace.model_data_files import DataFile
 from scoretrace.overflow import name_of
 
 _LINE_BYTES = 64 * 1024**2
 _MORE = "sample_size=-1, union_by_name=true"
-_NOTHING, _TEXT = '"NULL"', '"VARCHAR"'  # in DuckDB's structure of JSON: the type of what is null in all rows
+_DIGITS = 19  # of whole numbers that may not fit 64 bits
 # Attributes of an event that are read, and what is known of it beside them: its time in UTC, its endpoint, the number
 # of a row in its data, and how many there are.
 _SAID = ("correlationid", "xrequestid", "modelversion", "operationid")
@@ -50,20 +49,21 @@ def rows(connection: Any, files: list[DataFile], types: Mapping[str, str]) -> An
         "ignore_errors=true)"
     )
     _count_broken(found)
-    at = 'make_timestamp(epoch_us(try_cast("time" AS TIMESTAMPTZ)))'
+    # Without a zone it is UTC, whatever the clock on this machine says.
+    zoned = """CASE WHEN regexp_matches("time", '(Z|[+-]\\d\\d:?\\d\\d)$') THEN "time" ELSE "time" || 'Z' END"""
+    at = f"make_timestamp(epoch_us(try_cast({zoned} AS TIMESTAMPTZ)))"
     of_file = {str(file.path): file.service for file in files}
     event = f'{", ".join(_SAID)}, {at} AS "$at", {lookup(of_file)} AS "$service"'
     parts = []
-    with_data = found.filter("json_type(data) = 'ARRAY'")
-    ((structure,),) = with_data.aggregate("json_group_structure(data)").fetchall()
-    fields = msgspec.json.decode(structure or b"[]")
-    if fields and isinstance(fields[0], dict):
-        made = f"from_json(data, {sql.quote(structure.replace(_NOTHING, _TEXT))})"
-        query = (
-            f'SELECT unnest({made}) AS "$row", generate_subscripts({made}, 1) - 1 AS "$number", '
-            f'json_array_length(data) AS "$count", {event} FROM ({with_data.sql_query()})'
-        )
-        parts.append(_with_columns(connection, query, _fields(fields[0], types)))
+    # Object by object: DuckDB has no structure for what is nested deeper than it likes, and ends with that.
+    every = (
+        'SELECT unnest(data::JSON[]) AS "$row", generate_subscripts(data::JSON[], 1) - 1 AS "$number", '
+        f"""json_array_length(data) AS "$count", {event} FROM ({found.sql_query()}) WHERE json_type(data) = 'ARRAY'"""
+    )
+    objects = f"""SELECT * FROM ({every}) WHERE json_type("$row") = 'OBJECT'"""
+    fields = _fields(connection, objects, types)
+    if fields:
+        parts.append(_with_columns(connection, objects, fields))
     query = _referred(
         connection.sql(f"SELECT dataref, {event} FROM ({found.sql_query()}) WHERE dataref IS NOT NULL"), files
     )
@@ -85,17 +85,32 @@ def _options() -> str:
     return f"hive_partitioning=false, filename={sql.quote(FILE)}, maximum_object_size={_LINE_BYTES}"
 
 
-def _fields(fields: Mapping[str, Any], types: Mapping[str, str]) -> str:
-    """The columns of the rows: values of all kinds in one are text."""
+def _fields(connection: Any, query: str, types: Mapping[str, str]) -> str:
+    """The columns of the rows in *query*: the keys that occur, values of all kinds in one as text."""
+    in_order = f'SELECT "$row", row_number() OVER () AS "$place" FROM ({query})'
+    keys = connection.sql(
+        "SELECT e.key, list(DISTINCT e.type), max(length(e.value::VARCHAR)) "
+        f'FROM ({in_order}) r, json_each(r."$row") e GROUP BY e.key ORDER BY min("$place"), min(e.id)'
+    ).fetchall()
+    names = unique((key for key, _, _ in keys), COLUMNS, fold=True)
     found = []
-    for name, kind in fields.items():
-        value = f'"$row".{sql.name(name)}'
-        if kind == "JSON":
-            value += "->>'$'"
-        if name in types:
-            value = f"try_cast({value} AS {types[name]})"
-        found.append(f"{value} AS {sql.name(name)}")
+    for name, (key, kinds, longest) in zip(names, keys, strict=True):
+        pointer = "/" + key.replace("~", "~0").replace("/", "~1")
+        kind = types.get(name) or _type_of(set(kinds) - {"NULL"}, longest)
+        value = f'"$row"{"->" if kind == "JSON" else "->>"}{sql.quote(pointer)}'
+        found.append(f"try_cast({value} AS {kind}) AS {sql.name(name)}")
     return ", ".join(found)
+
+
+def _type_of(kinds: set[str], longest: int) -> str:
+    """The type of a column with values of these JSON types, the longest of them so many characters."""
+    if kinds and kinds <= {"UBIGINT", "BIGINT"}:
+        return "BIGINT" if longest < _DIGITS else "VARCHAR"
+    if kinds and kinds <= {"UBIGINT", "BIGINT", "DOUBLE"}:
+        return "DOUBLE"
+    if kinds == {"BOOLEAN"}:
+        return "BOOLEAN"
+    return "JSON" if kinds and kinds <= {"OBJECT", "ARRAY"} else "VARCHAR"
 
 
 def _referred(events: Any, files: list[DataFile]) -> str:

@@ -143,7 +143,10 @@ def moment(when: When) -> datetime | None:
     if isinstance(when, str):
         when = _parsed(when)
     if isinstance(when, timedelta):
-        when = datetime.now(timezone.utc) - when
+        try:
+            when = datetime.now(timezone.utc) - when
+        except OverflowError:
+            raise ValueError(f"{when!r:.80} is longer than the calendar") from None
     if isinstance(when, datetime):
         return when.astimezone(timezone.utc).replace(tzinfo=None) if when.tzinfo else when
     if isinstance(when, date):
@@ -157,7 +160,7 @@ def _parsed(text: str) -> datetime | timedelta:
     except ValueError:
         try:
             return duration(text)
-        except QueryError:
+        except (QueryError, OverflowError):
             raise ValueError(f"{text!r:.80} is no time: {_WAYS}") from None
 
 

@@ -5,16 +5,16 @@ A record is in its file when the call returns, and it is there whole or not at
 all: an append that the disk takes a part of is taken back, and what a killed
 process leaves of one is cut off by the next that comes along. For that, each
 file has a note in the home's ``state/collected``, and whoever appends holds a
-lock on it. It says where the last whole record ends, which file of that name it
-is about (a random id from when it was begun), and whether a record has several
-lines, which a reader has to know:
+lock on it. It says where the last whole record ends, and whether a record has
+several lines (``m``) or each has one (``1``), which a reader has to know:
 
-    00000000000000012345 9f86d081884c7d65 m
+    00000000000000012345 1
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import time
@@ -34,8 +34,8 @@ _ENDING = ".end"
 _CHUNK = _HEADER_BYTES = 1024 * 1024
 _YEAR, _TWO = re.compile(r"\d{4}"), re.compile(r"\d\d")
 _FIRST_WAIT, _LONGEST_WAIT = 0.000_02, 0.001
-_DIGITS, _ID = 20, 16  # characters of a note
-_ID_AT, _MANY_AT = _DIGITS + 1, _DIGITS + _ID + 2
+_DIGITS, _NOTE_BYTES = 20, 22  # of a note; behind the digits are a space and a letter
+_A_RECORD = 4_096  # bytes that tell the first record of a file from that of another
 _flags = os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -56,6 +56,7 @@ class SharedFile:
         self.path = FolderBlobs(home).path(name)
         self._quoted = quoted
         self._has_many = False
+        self._least = 0  # bytes, of the header
         self._fd = self._note = -1
         note = home / NOTES / f"{name}{_ENDING}"
         try:
@@ -75,26 +76,30 @@ class SharedFile:
                     os.close(fd)
         self._fd = self._note = -1
 
-    def begin(self, header: bytes) -> bool:
+    def begin(self, header: bytes, wait: float = LOCK_SECONDS) -> bool:
         """
         Have the file begin with *header*; says whether it does.
+
+        *wait* is how many seconds others are waited for.
 
         Raises:
             OSError: it cannot be read or written.
         """
-        with self._held(LOCK_SECONDS):
+        with self._held(wait):
             size = os.fstat(self._fd).st_size
             found = _read(self._fd, 0, len(header))
-            if not size or (len(found) < len(header) and header.startswith(found)):  # or a killed process' part of it
+            if len(found) < len(header) and header.startswith(found):  # nothing, or what a killed process left of it
                 os.ftruncate(self._fd, 0)
-                # Another file than the one of that name that somebody may have delivered and removed.
-                _write(self._note, b"%0*d %b  " % (_DIGITS, 0, os.urandom(_ID // 2).hex().encode()))
+                self._has_many = False
                 self._put(header, 0)
             elif found != header:
                 return False
-            elif size != self._noted():
-                self._cut(size)
-            self._has_many = _read(self._note, _MANY_AT, 1) == b"m"
+            else:
+                noted = _note(_read(self._note, 0, _NOTE_BYTES))
+                self._has_many = size > len(header) if noted is None else noted.has_many
+                if noted is None or noted.end != size:
+                    self._cut(size)
+            self._least = len(header)
             return True
 
     def append(self, data: bytes, *, many_lines: bool = False, wait: float = LOCK_SECONDS) -> None:
@@ -111,15 +116,13 @@ class SharedFile:
         with self._held(wait):
             status = os.fstat(self._fd)
             size = status.st_size
-            if status.st_nlink == 0:
-                raise FileNotFoundError(errno.ENOENT, "it was removed", str(self.path))
+            if status.st_nlink == 0 or size < self._least:
+                raise FileNotFoundError(errno.ENOENT, "it was removed or emptied", str(self.path))
             if size != self._noted():
                 if os.fstat(self._note).st_nlink == 0:  # others may hold another lock by now
                     raise FileNotFoundError(errno.ENOENT, "its note was removed", str(self.path))
                 size = self._cut(size)
-            if many_lines and not self._has_many:
-                _write(self._note, b"m", _MANY_AT)
-                self._has_many = True
+            self._has_many = self._has_many or many_lines
             self._put(data, size)
 
     def end(self) -> int:
@@ -154,22 +157,25 @@ class SharedFile:
             os.ftruncate(self._fd, size)
             raise
         with suppress(OSError):  # without the note, the next one looks where the last record ends
-            _write(self._note, b"%0*d" % (_DIGITS, size + len(data)))
+            self._write_note(size + len(data))
 
     def _noted(self) -> int:
-        digits = _read(self._note, 0, _DIGITS)
-        return int(digits) if digits.isdigit() and len(digits) == _DIGITS else 0
+        found = _note(_read(self._note, 0, _NOTE_BYTES))
+        return -1 if found is None else found.end
+
+    def _write_note(self, end: int) -> None:
+        _write(self._note, b"%0*d %c" % (_DIGITS, end, b"m" if self._has_many else b"1"))
 
     def _cut(self, size: int) -> int:
         """Set aside what follows the last whole record of the *size* bytes; returns where that ends."""
         start = self._noted()
-        end = self._last_end(start if start <= size else 0, size)
+        end = self._last_end(start if 0 <= start <= size else 0, size)
         if end < size:
             torn = _read(self._fd, end, size - end)
             name = f"state/quarantine/{self.path.name}.{os.urandom(6).hex()}.torn"
             FolderBlobs(self.home).put(name, torn)  # leaves nothing behind where the disk is full
             os.ftruncate(self._fd, end)
-        _write(self._note, b"%0*d" % (_DIGITS, end))
+        self._write_note(end)
         return end
 
     def _last_end(self, start: int, size: int) -> int:
@@ -238,12 +244,20 @@ class TooManyFiles(OSError):  # noqa: N818 - what is wrong
 
 
 def open_one(
-    home: Path, folder: str, stem: str, suffix: str, header: bytes, *, quoted: bool, likely: str = ""
+    home: Path,
+    folder: str,
+    stem: str,
+    suffix: str,
+    header: bytes,
+    *,
+    quoted: bool,
+    likely: str = "",
+    wait: float = LOCK_SECONDS,
 ) -> SharedFile:
     """
     The first of ``<stem><suffix>``, ``<stem>_1<suffix>``, ... in *folder* that begins with *header*, made if need be.
 
-    *likely* is a name that is looked at before all others.
+    *likely* is a name that is looked at before all others, *wait* as in `SharedFile.begin`.
 
     Raises:
         TooManyFiles: there are a thousand that begin otherwise.
@@ -253,7 +267,7 @@ def open_one(
     for name in chain(filter(None, (likely,)), every):
         file = SharedFile(home, name, quoted=quoted)
         try:
-            if file.begin(header):
+            if file.begin(header, wait):
                 return file
         except BaseException:
             file.close()
@@ -273,26 +287,38 @@ def numbered(folder: str, stem: str, suffix: str, number: int) -> str:
 
 
 class Note(NamedTuple):
-    """How many bytes of a file are whole records, which file it is, and whether records have several lines."""
+    """How many bytes of a file are whole records, and whether records have several lines."""
 
     end: int
-    id: str
     has_many: bool
 
 
 def note(home: Path, name: str) -> Note | None:
     """The note of the file *name* below *home*; None where there is none that can be read."""
     with suppress(OSError):
-        found = (home / NOTES / f"{name}{_ENDING}").read_text("ascii", "replace")
-        if found[:_DIGITS].isdigit():
-            return Note(int(found[:_DIGITS]), found[_ID_AT : _ID_AT + _ID], found[_MANY_AT:].startswith("m"))
+        return _note((home / NOTES / f"{name}{_ENDING}").read_bytes())
     return None
 
 
+def _note(data: bytes) -> Note | None:
+    is_whole = len(data) == _NOTE_BYTES and data[:_DIGITS].isdigit() and data[-1:] in b"1m"
+    return Note(int(data[:_DIGITS]), data.endswith(b"m")) if is_whole else None
+
+
 def key(home: Path, name: str) -> str:
-    """What a cursor calls the file *name* below *home*: another one of that name is another file."""
-    found = note(home, name)
-    return f"{name}@{found.id if found is not None else ''}"
+    """
+    What a cursor calls the file *name* below *home*: one that was begun anew is another file.
+
+    The first record tells them apart, which has an id of its own.
+    """
+    first = b""
+    with suppress(OSError), FolderBlobs(home).open(name) as file:
+        quoted = name.endswith(".csv")
+        file.seek(len(read_header(file)) if quoted else 0)
+        start = file.read(_A_RECORD)
+        end = first_end(start) if quoted else start.find(b"\n") + 1
+        first = start[:end] if end else start
+    return f"{name}@{hashlib.blake2b(first, digest_size=8).hexdigest()}"
 
 
 def whole(home: Path, name: str, *, quoted: bool) -> int:

@@ -45,10 +45,14 @@ def add(data: Any, correlations: Mapping[str, Any], *, per_prediction: bool) -> 
         data = data.toPandas()
     if hasattr(data, "with_columns"):  # polars, whose frames know their length by another name
         frame = data.collect() if hasattr(data, "collect") else data
+        if not len(frame):
+            return data
         columns = zip(*_numbered(values, len(frame)), strict=True)
         made = [type(frame)({name: list(column)}) for name, column in zip(HEADERS, columns, strict=True)]
         return frame.hstack([one.to_series() for one in made])
     if hasattr(data, "assign") and hasattr(data, "iloc"):  # pandas
+        if not len(data):
+            return data
         columns = zip(*_numbered(values, len(data)), strict=True)
         return data.assign(**{name: list(column) for name, column in zip(HEADERS, columns, strict=True)})
     table = tabular.table(data, per_prediction=per_prediction)
@@ -66,11 +70,13 @@ def add(data: Any, correlations: Mapping[str, Any], *, per_prediction: bool) -> 
 
 def is_row(data: Any) -> bool:
     """Whether *data* of one dimension has correlations behind it, and so is a row."""
-    if isinstance(data, (str, bytes)) or not hasattr(data, "__len__") or len(data) <= len(HEADERS):
+    if isinstance(data, (str, bytes, Mapping)) or getattr(data, "ndim", 1) != 1:
         return False
-    if getattr(data, "ndim", 1) != 1 or not hasattr(data, "__getitem__") or isinstance(data, Mapping):
+    try:
+        values = getattr(data, "iloc", data)  # by place, whatever the labels are
+        value = values[-len(HEADERS)] if len(data) > len(HEADERS) else None
+    except (TypeError, LookupError):
         return False
-    value = data[len(data) - len(HEADERS)]
     return isinstance(value, str) and _ID.fullmatch(value) is not None
 
 

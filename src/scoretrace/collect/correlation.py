@@ -55,13 +55,20 @@ def correlation_id(folder: str, designation: str, user_id: str) -> str:
             if found is not None and _is_meant(found, designation, user_id, operation):
                 found.collected.add(designation)
                 return str(found.id)
-    scoring = Scoring(_with_user(user_id), user_id, operation.id, {designation})
+    made = _with_user(user_id)
     if designation == INPUTS:
-        _latest.set({**_latest.get(), folder: scoring})
-        if operation.id:
-            # A second one in the same request: another thread could not tell which is meant.
-            operation.kept[folder] = None if folder in operation.kept else scoring
-    return scoring.id
+        begin(folder, made, user_id)
+    return made
+
+
+def begin(folder: str, id: str, user_id: str = "") -> None:  # noqa: A002 - what it is
+    """Inputs of the model in *folder* were collected under *id*: what is predicted next belongs to them."""
+    operation = current_operation()
+    scoring = Scoring(id, user_id, operation.id, {INPUTS})
+    _latest.set({**_latest.get(), folder: scoring})
+    if operation.id:
+        # A second one in the same request: another thread could not tell which is meant.
+        operation.kept[folder] = None if folder in operation.kept else scoring
 
 
 def end(folder: str) -> None:

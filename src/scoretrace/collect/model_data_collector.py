@@ -223,7 +223,9 @@ class ModelDataCollector:
 
     def _collect(self, bound: _Bound, data: Any, user_id: Any) -> dict[str, Any] | None:
         if isinstance(user_id, Mapping):  # what a `collect` returned
-            data, user_id = correlated.add(data, user_id, per_prediction=self._is_column(data)), ""
+            if user_id.get(correlated.CORRELATION_ID):
+                data = correlated.add(data, user_id, per_prediction=self._is_column(data))
+            user_id = ""
         table = tabular.table(data, per_prediction=self._is_column(data))
         count = len(table.rows)
         if not count or not table.rows[0]:
@@ -248,6 +250,8 @@ class ModelDataCollector:
             own = (None, stamp, *bound.values, request_id)
             filled = [_filled(row, own) for row in carried.correlations]
             values = (csv_rows.call_of(filled[0][0]) if count > 1 else filled[0][0], *filled[0][1:])
+            if self.designation == correlation.INPUTS:
+                correlation.begin(bound.origin.folder, as_text(values[0]))
             data = b"".join(
                 b"%b,%b\n" % (row, csv_rows.line((*one, operation))) for row, one in zip(rows, filled, strict=True)
             )

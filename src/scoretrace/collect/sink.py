@@ -131,16 +131,14 @@ class Sink:
             CollectionError: the day has too many files of other columns.
         """
         many_lines = series.quoted and data.count(b"\n") != rows
+        mine = (series, data, rows, many_lines)
+        refused = None
         with self._lock:
-            self._aside.append((series, data, rows, many_lines))
-            if not self._busy:  # else this is a signal handler, and whoever is writing writes this too
-                self._busy = True
-                try:
-                    self._take()
-                except TooManyFiles as error:
-                    raise CollectionError("columns", str(error)) from error
-                finally:
-                    self._busy = False
+            self._aside.append(mine)
+            while self._aside and not self._busy:  # else this is a signal handler, and whoever is writing writes it
+                refused = self._take(mine) or refused
+        if refused is not None:
+            raise CollectionError("columns", str(refused)) from refused
         if self._worker is not None:
             self._worker.wake()
 
@@ -152,11 +150,10 @@ class Sink:
                 try:
                     for series in list(self._outages):
                         self._retry(series)
-                    with suppress(TooManyFiles):
-                        self._take()
                 finally:
                     self._busy = False
-            return not self._outages and not self._aside
+                self._take(None)
+            return not self._buffered_rows and not self._aside
 
     def flush(self, timeout: float | None) -> bool:
         """Write what waits in memory and deliver what is on disk; see `ModelDataCollector.flush`."""
@@ -183,7 +180,7 @@ class Sink:
         """Write what waits, and count what could not be written as lost. The files open again when they are needed."""
         self.write_out()
         with self._lock:
-            if self._outages:
+            if self._buffered_rows:
                 rows = self._buffered_rows
                 self.lost["disk"] += rows
                 self._say(f"{rows} collected rows were lost: {self.settings.home} cannot be written")
@@ -208,11 +205,23 @@ class Sink:
 
     # What follows holds the lock.
 
-    def _take(self) -> None:
-        """Write what was put aside, in its order."""
-        while self._aside:
-            series, data, rows, many_lines = self._aside.popleft()
-            self._append(series, data, rows, many_lines)
+    def _take(self, mine: tuple[Series, bytes, int, bool] | None) -> TooManyFiles | None:
+        """Write what was put aside, in its order; returns why *mine* cannot be written at all."""
+        refused = None
+        self._busy = True
+        try:
+            while self._aside:
+                row = self._aside.popleft()
+                try:
+                    self._append(*row)
+                except TooManyFiles as error:
+                    if row is mine:
+                        refused = error
+                    else:  # a signal handler's, who is not there any more
+                        self.lost["columns"] += row[2]
+        finally:
+            self._busy = False
+        return refused
 
     def _append(self, series: Series, data: bytes, rows: int, many_lines: bool) -> None:
         now = time.monotonic()
@@ -221,17 +230,17 @@ class Sink:
         if series in self._outages:
             self._keep(series, data, rows, many_lines)
         elif not self._put(series, data, many_lines, LOCK_SECONDS):
+            self._outages[series] = _Outage()
+            self._outages[series].failed()
             self._keep(series, data, rows, many_lines)
-            if series in self._outages:
-                self._outages[series].failed()
 
     def _put(self, series: Series, data: bytes, many_lines: bool, wait: float) -> bool:
         try:
             try:
-                self._file(series).append(data, many_lines=many_lines, wait=wait)
+                self._file(series, wait).append(data, many_lines=many_lines, wait=wait)
             except FileNotFoundError:  # somebody removed it, or its folder: there is another one now
                 self._forget(series)
-                self._file(series).append(data, many_lines=many_lines, wait=wait)
+                self._file(series, wait).append(data, many_lines=many_lines, wait=wait)
         except TooManyFiles:
             raise
         except OSError as error:
@@ -243,12 +252,12 @@ class Sink:
             return False
         return True
 
-    def _file(self, series: Series) -> SharedFile:
+    def _file(self, series: Series, wait: float) -> SharedFile:
         found = self._files.get(series)
         if found is None:
             folder, stem, suffix, header, quoted = series
             likely = self._names.get(series, "")
-            found = open_one(self.settings.home, folder, stem, suffix, header, quoted=quoted, likely=likely)
+            found = open_one(self.settings.home, folder, stem, suffix, header, quoted=quoted, likely=likely, wait=wait)
             self._files[series], self._names[series] = found, found.name
             if len(self._files) > _MOST_OPEN:
                 self._files.popitem(last=False)[1].close()
@@ -286,10 +295,7 @@ class Sink:
         if self._buffered + len(data) > self.settings.buffer_bytes:
             self.lost["disk"] += rows
             return
-        outage = self._outages.get(series)
-        if outage is None:
-            outage = self._outages[series] = _Outage()
-        outage.rows.append((data, rows, many_lines))
+        self._outages[series].rows.append((data, rows, many_lines))
         self._buffered += len(data)
         self._buffered_rows += rows
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from scoretrace.capture.values import as_text
 from scoretrace.errors import CollectionError
 
-_EXACT = 12  # decimal exponents up to which rounding by a power of ten is exact
+_EXACT = 7  # decimal exponents up to which rounding by a power of ten is exact
 _FEW = 64  # values up to which one at a time is quicker than vectors
 _NUMBERS = frozenset({int, float})
 _PARTS = "iufb"  # kinds of numpy's numbers and booleans
@@ -149,10 +149,12 @@ def _array(array: Any, numpy: Any, *, per_prediction: bool) -> Table:
 
 
 def _times(array: Any, numpy: Any) -> Any:
-    """Times that Python has too; as text where they are finer than its microseconds."""
-    coarse = array.astype("datetime64[us]")
-    is_same = (coarse.astype(array.dtype) == array) | numpy.isnat(array)
-    return coarse if is_same.all() else numpy.datetime_as_string(array)
+    """Times that Python has too; as text where they are finer than its microseconds, or beyond its years."""
+    coarse = array.astype("datetime64[us]").astype(object)
+    is_same = (array.astype("datetime64[us]").astype(array.dtype) == array) | numpy.isnat(array)
+    if is_same.all() and not any(isinstance(value, int) for value in coarse.flat):
+        return coarse
+    return numpy.where(numpy.isnat(array), None, numpy.datetime_as_string(array).astype(object))
 
 
 def _shortest(array: Any, numpy: Any) -> Any:
@@ -210,23 +212,31 @@ def default_names(width: int) -> list[str]:
     return [f"column{number}" for number in range(width)]
 
 
-def unique(names: Iterable[str], reserved: Iterable[str] = ()) -> list[str]:
+def unique(names: Iterable[str], reserved: Iterable[str] = (), *, fold: bool = False) -> list[str]:
     """
     *names* with numbers behind those that were there before: a column must have a name of its own.
+
+    With *fold* one that differs in letter case alone is none of its own.
 
     >>> unique(["a", "b", "a", ""])
     ['a', 'b', 'a_1', 'column3']
     """
     taken, found = set(reserved), []
+    same = str.casefold if fold else str
     for at, name in enumerate(names):
         unique_name = base = name or f"column{at}"
         number = 0
-        while unique_name in taken:
+        while same(unique_name) in taken:
             number += 1
             unique_name = f"{base}_{number}"
-        taken.add(unique_name)
+        taken.add(same(unique_name))
         found.append(unique_name)
     return found
+
+
+def _times_of(value: Any) -> Any:
+    numpy = sys.modules["numpy"]
+    return _times(numpy.asarray(value).reshape(1), numpy).tolist()[0]
 
 
 def is_row(value: Any) -> bool:
@@ -244,6 +254,8 @@ def _plain(value: Any) -> Any:
     if not hasattr(value, "tolist"):
         return value
     dtype: Any = getattr(value, "dtype", None)
+    if getattr(dtype, "kind", "") == "M":
+        return _times(value, sys.modules["numpy"]).tolist() if value.ndim else _times_of(value)
     is_short = getattr(dtype, "kind", "") == "f" and dtype.itemsize < 8 and not getattr(value, "ndim", 0)
     return float(str(value)) if is_short else value.tolist()
 

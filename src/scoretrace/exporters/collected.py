@@ -218,6 +218,8 @@ class CollectedDrain(Drain):
         at = max(self._read_at(segment.name), len(header))
         while at < end and time.monotonic() < self.deadline:
             data = _block(file, at, end, quoted=quoted)
+            if not data:  # somebody shortened it
+                return
             if len(data) > LARGEST_BLOCK - len(header):
                 self._skip(segment, at, len(data))
             else:
@@ -312,7 +314,7 @@ def _block(file: BinaryIO, at: int, end: int, *, quoted: bool) -> bytes:
         whole = last_end(data)[0] if quoted else data.rfind(b"\n") + 1
         if whole > LARGEST_BLOCK // 2:
             return data[: first_end(data) if quoted else data.find(b"\n") + 1]
-        if whole or at + len(data) >= end:
+        if whole or at + len(data) >= end or len(data) < size:
             return data[:whole] if whole else data
         size *= 2
 
