@@ -50,7 +50,7 @@ class Series(NamedTuple):
 
 
 class _Outage:
-    """Rows of a series that the disk, or another process, keeps from being written."""
+    """A series that the disk, or another process, keeps from being written, and its *rows* as far as they fit."""
 
     def __init__(self) -> None:
         self.rows: deque[tuple[bytes, int, bool]] = deque()
@@ -148,7 +148,7 @@ class Sink:
             if not self._busy:
                 self._busy = True
                 try:
-                    for series in list(self._outages):
+                    for series in [series for series, outage in self._outages.items() if outage.rows]:
                         self._retry(series)
                 finally:
                     self._busy = False
@@ -225,14 +225,17 @@ class Sink:
 
     def _append(self, series: Series, data: bytes, rows: int, many_lines: bool) -> None:
         now = time.monotonic()
-        for other in [one for one, outage in self._outages.items() if now >= outage.retry_at]:
+        for other in [one for one, outage in self._outages.items() if outage.rows and now >= outage.retry_at]:
             self._retry(other)
-        if series in self._outages:
-            self._keep(series, data, rows, many_lines)
-        elif not self._put(series, data, many_lines, LOCK_SECONDS):
-            self._outages[series] = _Outage()
-            self._outages[series].failed()
-            self._keep(series, data, rows, many_lines)
+        outage = self._outages.get(series)
+        if outage is not None and (outage.rows or now < outage.retry_at):
+            self._keep(outage, data, rows, many_lines)
+        elif self._put(series, data, many_lines, LOCK_SECONDS if outage is None else _SHORT_WAIT):
+            self._outages.pop(series, None)
+        else:
+            outage = self._outages.setdefault(series, _Outage())
+            outage.failed()
+            self._keep(outage, data, rows, many_lines)
 
     def _put(self, series: Series, data: bytes, many_lines: bool, wait: float) -> bool:
         try:
@@ -287,15 +290,15 @@ class Sink:
             self._buffered -= len(data)
             self._buffered_rows -= rows
         del self._outages[series]
-        if self._warned and not self._outages:
+        if self._warned and not self._buffered_rows:
             self._warned = False
             self._say(f"{self.settings.home} can be written again")
 
-    def _keep(self, series: Series, data: bytes, rows: int, many_lines: bool) -> None:
+    def _keep(self, outage: _Outage, data: bytes, rows: int, many_lines: bool) -> None:
         if self._buffered + len(data) > self.settings.buffer_bytes:
             self.lost["disk"] += rows
             return
-        self._outages[series].rows.append((data, rows, many_lines))
+        outage.rows.append((data, rows, many_lines))
         self._buffered += len(data)
         self._buffered_rows += rows
 
