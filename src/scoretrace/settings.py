@@ -115,7 +115,7 @@ SETTINGS = (
         ("AZURE_STORAGE_CONNECTION_STRING",),
         "",
         setting_values.text,
-        "the account for payloads and blob_export: a connection string, a URL, or a URL with a SAS",
+        "the account for payloads, collected data and blob_export: a connection string, a URL, or a URL with a SAS",
         secret=True,
     ),
     Setting(

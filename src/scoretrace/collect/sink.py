@@ -167,13 +167,14 @@ class Sink:
     def stats(self) -> dict[str, Any]:
         """What `ModelDataCollector.stats` says of all collectors together."""
         found: dict[str, Any] = {} if self._worker is None else self._worker.stats()
+        drains = [] if self._worker is None else self._worker.drains
         with self._lock:
             return {
                 "buffered": self._buffered_rows,
                 "lost": dict(self.lost),
                 "delivered_bytes": found.get("copied", 0),
                 "waiting_bytes": found.get("waiting", 0),
-                "not_delivered": found.get("skipped", 0),
+                "not_delivered": sum(drain.counts["skipped"] for drain in drains),
             }
 
     def close(self) -> None:

@@ -61,7 +61,7 @@ class BlobDrain(Drain):
     def _copy(self, segment: Segment) -> None:
         if self._blobs is None:
             self._blobs = self.connect()
-        at, corrected = self._read_to(segment), False
+        at, corrected = self._read_to(segment.name), False
         with segment.path.open("rb") as file:
             while time.monotonic() < self.deadline:
                 file.seek(at)

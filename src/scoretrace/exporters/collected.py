@@ -153,7 +153,7 @@ class CollectedDrain(Drain):
         are sent again to the same place: only one of the two can be appended.
         """
         sending = self._sending
-        if not sending.name or self._read_at(sending.name) >= sending.end:
+        if not sending.name or self._read_to(sending.name) >= sending.end:
             self._sending = _Sending()
             return
         data = self._bytes_of(sending)
@@ -198,9 +198,6 @@ class CollectedDrain(Drain):
             return False
         return self._blobs.read(sending.blob, sending.at, len(data)) == data
 
-    def _read_at(self, name: str) -> int:
-        return self._read.get(name) or self.cursor.at(name)
-
     def _settled(self, sending: _Sending) -> None:
         self.cursor.advance(sending.name, sending.end)
         self._read[sending.name] = sending.end
@@ -215,7 +212,7 @@ class CollectedDrain(Drain):
         if shared_file.key(self.home, name) != segment.name:
             return  # it was begun anew since it was found
         header = shared_file.read_header(file) if quoted else b""
-        at = max(self._read_at(segment.name), len(header))
+        at = max(self._read_to(segment.name), len(header))
         while at < end and time.monotonic() < self.deadline:
             data = _block(file, at, end, quoted=quoted)
             if not data:  # somebody shortened it
@@ -229,7 +226,7 @@ class CollectedDrain(Drain):
                 self._yield_interpreter()
         if at >= end:
             self._torn[segment.name] = (end, segment.size)
-            if self._read_at(segment.name) < end:  # the header alone, which is nothing to send
+            if self._read_to(segment.name) < end:  # the header alone, which is nothing to send
                 self.cursor.advance(segment.name, end)
                 self._read[segment.name] = end
                 self.cursor.save()

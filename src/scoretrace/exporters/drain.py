@@ -282,11 +282,12 @@ class Drain(ABC):
         return [
             segment
             for segment in found
-            if not self._is_whole(segment, self._read_to(segment)) and segment.name not in self._skipped
+            if not self._is_whole(segment, self._read_to(segment.name)) and segment.name not in self._skipped
         ]
 
-    def _read_to(self, segment: Segment) -> int:
-        return self._read.get(segment.name) or self.cursor.at(segment.name)
+    def _read_to(self, name: str) -> int:
+        """How much of the segment *name* was read."""
+        return self._read.get(name) or self.cursor.at(name)
 
     def _cannot_read(self, segment: Segment, error: OSError) -> None:
         """Leave a segment alone for a while; it must not keep others from being delivered."""
@@ -301,7 +302,7 @@ class Drain(ABC):
 
     def _lines(self, segment: Segment) -> Iterator[tuple[int, bytes]]:
         """What was not read yet of *segment*; it counts as read when `_read` says so."""
-        read = self._read_to(segment)
+        read = self._read_to(segment.name)
         for end, line in segments.lines(segment.path, read):
             read = end
             yield end, line

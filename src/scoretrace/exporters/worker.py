@@ -178,7 +178,6 @@ class Worker:
             "delivered": total["delivered"],
             "given_up": self.given_up(),
             "copied": total["bytes"],
-            "skipped": total["skipped"],
             "waiting": waiting,
         }
 
