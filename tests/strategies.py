@@ -42,6 +42,9 @@ _special = {
     "result_code": text | st.integers(0, 999).map(str),
 }
 
+# What only a row of an export has, and no item that was captured; details are drawn below.
+_OF_A_READER = {"app_id", "app_name", "i_key", "resource_id", "unparsed", "details"}
+
 
 def _field(name):
     if name in _special:
@@ -55,7 +58,7 @@ def _field(name):
 def items(draw, kinds=tuple(KINDS)):
     """An item of any kind, or of one of *kinds*, with every field drawn."""
     cls = KINDS[draw(st.sampled_from(kinds))]
-    values = {name: draw(_field(name)) for name in cls.__struct_fields__ if name != "details"}
+    values = {name: draw(_field(name)) for name in cls.__struct_fields__ if name not in _OF_A_READER}
     if cls.kind == "metric":
         # An envelope carries one value, which is the sum; and a metric line's metrics are the metric itself.
         values |= {"value_sum": values["value"], "custom_measurements": {}}

@@ -40,13 +40,15 @@ class Thrown(msgspec.Struct, frozen=True, kw_only=True):
     parsed_stack: tuple[Frame, ...] = ()
 
 
-class Item(msgspec.Struct, frozen=True, kw_only=True):
+class Item(msgspec.Struct, frozen=True):
     """
     What every kind of telemetry has.
 
     *timestamp* is in ticks of 100 ns since 1970-01-01 UTC, ``None`` where the
     row has no time. *item_count* is how many items this one stands for: 100
-    divided by the sampling percentage.
+    divided by the sampling percentage. Only rows that were read from an export
+    say whose they are (from *app_id* on), and have what a column could not
+    take in *unparsed*: its text, by the classic name of the column.
     """
 
     kind: ClassVar[str] = ""
@@ -76,9 +78,14 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     user_account_id: str = ""
     custom_dimensions: Dimensions = {}
     custom_measurements: dict[str, float] = {}
+    app_id: str = ""
+    app_name: str = ""
+    i_key: str = ""
+    resource_id: str = ""
+    unparsed: dict[str, str] = {}
 
 
-class Trace(Item, frozen=True, kw_only=True):
+class Trace(Item, frozen=True):
     """A log line or a print; *severity_level* is 0 (verbose) to 4 (critical)."""
 
     kind: ClassVar[str] = "trace"
@@ -87,7 +94,7 @@ class Trace(Item, frozen=True, kw_only=True):
     severity_level: int | None = None
 
 
-class Request(Item, frozen=True, kw_only=True):
+class Request(Item, frozen=True):
     """A call that the service answered; *duration* in ticks of 100 ns."""
 
     kind: ClassVar[str] = "request"
@@ -101,7 +108,7 @@ class Request(Item, frozen=True, kw_only=True):
     duration: int | None = None
 
 
-class Dependency(Item, frozen=True, kw_only=True):
+class Dependency(Item, frozen=True):
     """A call that the service made; *duration* in ticks of 100 ns."""
 
     kind: ClassVar[str] = "dependency"
@@ -116,7 +123,7 @@ class Dependency(Item, frozen=True, kw_only=True):
     duration: int | None = None
 
 
-class ExceptionItem(Item, frozen=True, kw_only=True):
+class ExceptionItem(Item, frozen=True):
     """An exception with its chain; the summary columns come from `summarize`."""
 
     kind: ClassVar[str] = "exception"
@@ -139,7 +146,7 @@ class ExceptionItem(Item, frozen=True, kw_only=True):
     details: tuple[Thrown, ...] = ()
 
 
-class Event(Item, frozen=True, kw_only=True):
+class Event(Item, frozen=True):
     """Something that happened, by name."""
 
     kind: ClassVar[str] = "event"
@@ -147,7 +154,7 @@ class Event(Item, frozen=True, kw_only=True):
     name: str = ""
 
 
-class Metric(Item, frozen=True, kw_only=True):
+class Metric(Item, frozen=True):
     """A measured value, or *value_count* of them added up in *value_sum*."""
 
     kind: ClassVar[str] = "metric"
@@ -161,7 +168,7 @@ class Metric(Item, frozen=True, kw_only=True):
     value_std_dev: float | None = None
 
 
-class PageView(Item, frozen=True, kw_only=True):
+class PageView(Item, frozen=True):
     """A page that a browser showed."""
 
     kind: ClassVar[str] = "page_view"
@@ -172,7 +179,7 @@ class PageView(Item, frozen=True, kw_only=True):
     duration: int | None = None
 
 
-class Availability(Item, frozen=True, kw_only=True):
+class Availability(Item, frozen=True):
     """One run of an availability test."""
 
     kind: ClassVar[str] = "availability"
@@ -186,7 +193,7 @@ class Availability(Item, frozen=True, kw_only=True):
     duration: int | None = None
 
 
-class Counter(Item, frozen=True, kw_only=True):
+class Counter(Item, frozen=True):
     """One reading of a performance counter."""
 
     kind: ClassVar[str] = "counter"
@@ -197,7 +204,7 @@ class Counter(Item, frozen=True, kw_only=True):
     value: float = 0.0
 
 
-class BrowserTiming(Item, frozen=True, kw_only=True):
+class BrowserTiming(Item, frozen=True):
     """What a browser measured while it loaded a page; durations in ticks of 100 ns."""
 
     kind: ClassVar[str] = "browser_timing"

@@ -26,7 +26,8 @@ class Column(NamedTuple):
     *export* and *envelope* are dotted paths; ``root`` in *export* stands for
     the first element of the table's root array, ``data`` in *envelope* for its
     ``data.baseData``, ``tag:`` for a key of its ``tags``. *form* says how the
-    value is written there (see `formats`).
+    value is written there (see `formats`), and *older* where other documents
+    of the export have it.
     """
 
     classic: str
@@ -35,6 +36,7 @@ class Column(NamedTuple):
     export: str
     envelope: str
     form: str = "text"
+    older: str = ""
 
     @property
     def field(self) -> str:
@@ -45,7 +47,7 @@ class Column(NamedTuple):
         'operation_parent_id'
         """
         words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self.classic)
-        return words.replace("__", "_").lower()
+        return words.replace("__", "_").lower().lstrip("_")
 
 
 class Table(NamedTuple):
@@ -82,9 +84,21 @@ CONTEXT = (
     Column("application_Version", "AppVersion", "string", "context.application.version", "tag:ai.application.ver"),
     Column("client_Type", "ClientType", "string", "context.device.type", "tag:ai.device.type"),
     Column("client_Model", "ClientModel", "string", "context.device.deviceModel", "tag:ai.device.model"),
-    Column("client_OS", "ClientOS", "string", "context.device.osVersion", "tag:ai.device.osVersion"),
     Column(
-        "client_Browser", "ClientBrowser", "string", "context.device.browserVersion", "tag:ai.device.browserVersion"
+        "client_OS",
+        "ClientOS",
+        "string",
+        "context.device.osVersion",
+        "tag:ai.device.osVersion",
+        older="context.device.os",
+    ),
+    Column(
+        "client_Browser",
+        "ClientBrowser",
+        "string",
+        "context.device.browserVersion",
+        "tag:ai.device.browserVersion",
+        older="context.device.browser",
     ),
     Column("client_IP", "ClientIP", "string", "context.location.clientip", "tag:ai.location.ip"),
     Column("client_City", "ClientCity", "string", "context.location.city", "tag:ai.location.city"),
@@ -132,9 +146,14 @@ _DURATION = Column("duration", "DurationMs", "real", "root.durationMetric", "dat
 _BUCKET = Column("performanceBucket", "PerformanceBucket", "string", "", "", "bucket")
 
 
-def _text(classic: str, workspace: str, export: str, envelope: str = "") -> Column:
+def _text(classic: str, workspace: str, export: str, envelope: str = "", older: str = "") -> Column:
     return Column(
-        classic, workspace, "string", export and f"root.{export}", f"data.{envelope or classic}" if export else ""
+        classic,
+        workspace,
+        "string",
+        f"root.{export}",
+        f"data.{envelope or classic}",
+        older=older and f"root.{older}",
     )
 
 
@@ -194,10 +213,10 @@ TABLES = (
         "RemoteDependencyData",
         (
             _text("id", "Id", "id"),
-            _text("target", "Target", "urlData.host", "target"),
-            Column("type", "DependencyType", "string", "root.type", "data.type"),
+            _text("target", "Target", "urlData.host", "target", older="baseName"),
+            Column("type", "DependencyType", "string", "root.type", "data.type", older="root.dependencyTypeName"),
             _text("name", "Name", "name"),
-            _text("data", "Data", "commandName", "data"),
+            _text("data", "Data", "commandName", "data", older="url"),
             Column("success", "Success", "string", "root.success", "data.success", "bool"),
             Column("resultCode", "ResultCode", "string", "root.resultCode", "data.resultCode", "code"),
             _DURATION,
@@ -214,12 +233,12 @@ TABLES = (
         "Exception",
         "ExceptionData",
         (
-            _text("problemId", "ProblemId", "problemId"),
+            _text("problemId", "ProblemId", "problemId", older="exceptionGroup"),
             _text("handledAt", "HandledAt", "handledAt"),
-            Column("type", "ExceptionType", "string", "root.exceptionType", ""),
+            Column("type", "ExceptionType", "string", "root.exceptionType", "", older="root.typeName"),
             Column("message", "Message", "string", "root.message", ""),
-            Column("assembly", "Assembly", "string", "root.assembly", ""),
-            Column("method", "Method", "string", "root.method", ""),
+            Column("assembly", "Assembly", "string", "root.assembly", "", older="root.failedUserCodeAssembly"),
+            Column("method", "Method", "string", "root.method", "", older="root.failedUserCodeMethod"),
             *_thrown("outer", "outer"),
             *_thrown("innermost", "innermost"),
             _SEVERITY,

@@ -12,7 +12,7 @@ know.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -21,14 +21,14 @@ import msgspec
 
 from scoretrace import ticks
 from scoretrace.errors import FormatError
-from scoretrace.formats import parts
+from scoretrace.formats import parts, reading
+from scoretrace.formats.reading import Reading
 from scoretrace.item import KINDS, Counter, ExceptionItem, Item, Metric, Request, Thrown, Trace
 from scoretrace.schema import BY_KIND, BY_ROOT, SEVERITIES, Table
 
 DOCUMENT_VERSION = "1.61"
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
 
 Row = dict[str, Any]
 
@@ -84,49 +84,45 @@ def decode(line: bytes) -> tuple[Item, ...]:
     """
     The items of a line: one, or one for each metric that a metric line carries.
 
-    Keys that are not in the data model are passed over.
+    Keys that are not in the data model are passed over, and what a column
+    cannot take is in the item's `unparsed`.
 
     Raises:
         FormatError: the line is not JSON, or has no root array of a known type.
     """
-    try:
-        row = _decode(line)
-        table = next(BY_ROOT[key] for key in row if key in BY_ROOT)
-        root = row[table.root]
-        context = _object(row, "context")
-        places = {"root": root[0] if root else {}, "context": context, "internal": _object(row, "internal")}
-        values: Row = {}
-        for field, path, form in _plan(table):
-            value: Any = places[path[0]]
-            for step in path[1:]:
-                value = value.get(step) if isinstance(value, dict) else None
-            if value is not None:
-                values[field] = _READ[form](value)
-        rate = _object(context, "data").get("samplingRate") or 100.0
-        count = None if table.kind in _UNCOUNTED else places["root"].get("count")
-        values["item_count"] = int(count or max(1, round(100.0 / rate)))
-        custom = _object(context, "custom")
-        values["custom_dimensions"] = {
-            key: value if isinstance(value, str) else _encode(value).decode()
-            for pair in custom.get("dimensions") or ()
-            for key, value in pair.items()
-        }
-        metrics = [entry for pair in custom.get("metrics") or () for entry in pair.items()]
-        if table.kind == "metric":
-            return tuple(Metric(**values, **_read_metric(name, metric)) for name, metric in metrics)
-        values["custom_measurements"] = {name: float(metric["value"]) for name, metric in metrics}
-        if table.kind == "exception":
-            values["details"] = tuple(map(parts.thrown, root[1:]))
-        elif table.kind == "counter":
-            name, reading = next((k, v) for k, v in places["root"].items() if isinstance(v, dict))
-            values |= {"counter": name, "value": float(reading["value"])}
-        return (KINDS[table.kind](**values),)
-    except FormatError:
-        raise
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise FormatError(f"not a JSON object: {error}") from error
-    except (AttributeError, IndexError, KeyError, StopIteration, TypeError, ValueError) as error:
-        raise FormatError(f"not a continuous-export row: {type(error).__name__} {error}") from error
+    row = reading.json_object(line)
+    table = next((BY_ROOT[key] for key in row if key in BY_ROOT), None)
+    if table is None:
+        raise FormatError(f"no row of a known type: its keys are {', '.join(row)[:200] or 'none'}")
+    root = row[table.root]
+    if not isinstance(root, list) or not all(isinstance(element, dict) for element in root):
+        raise FormatError(f"no row of {table.classic}: {table.root} is no array of objects")
+    first: Row = root[0] if root else {}
+    found = Reading()
+    context, internal = found.part(row, "context"), found.part(row, "internal")
+    places = {"root": first, "context": context, "internal": internal}
+    for classic, field, path, older, read in _reading(table):
+        value = reading.at(places, path)
+        found.take(classic, field, reading.at(places, older) if value is None and older else value, read)
+    found.take("itemCount", "item_count", reading.at(context, ("data", "samplingRate")), reading.count_of_rate)
+    if table.kind not in _UNCOUNTED:
+        found.take("itemCount", "item_count", first.get("count") or None, reading.count)
+    custom = found.part(context, "custom")
+    found.take("customDimensions", "custom_dimensions", custom.get("dimensions"), reading.dimensions)
+    if table.kind == "metric":
+        return tuple(_read_metrics(found, custom.get("metrics")))
+    found.take("customMeasurements", "custom_measurements", custom.get("metrics"), reading.measurements)
+    if table.kind == "exception":
+        # Of two generations of documents the older one has all in the first element, and no chain behind it.
+        is_older = len(root) == 1 and ("parsedStack" in first or "typeName" in first)
+        found.take("details", "details", root if is_older else root[1:], reading.thrown)
+    elif table.kind == "counter":
+        name = next((key for key, value in first.items() if isinstance(value, dict)), None)
+        if name is None:
+            raise FormatError(f"no row of {table.classic}: no key of it has a value")
+        found.values["counter"] = name
+        found.take("value", "value", first[name].get("value"), reading.number)
+    return (found.item(KINDS[table.kind]),)
 
 
 class Pieces(NamedTuple):
@@ -351,11 +347,6 @@ def operation(operation_id: str, name: str = "", parent_id: str = "") -> bytes:
     return _encode({key: value for key, value in pairs.items() if value})
 
 
-def _object(row: Row, key: str) -> Row:
-    value = row.get(key)
-    return value if isinstance(value, dict) else {}
-
-
 @cache
 def _plan(table: Table) -> tuple[tuple[str, tuple[str, ...], str], ...]:
     """What to write where: attribute, path, form. Forms that take more than one value are not among them."""
@@ -367,22 +358,27 @@ def _plan(table: Table) -> tuple[tuple[str, tuple[str, ...], str], ...]:
 
 
 @cache
+def _reading(table: Table) -> tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], Callable[[Any], Any]], ...]:
+    """What to read from where: classic name, attribute, path, path in older documents, and how."""
+    return tuple(
+        (
+            column.classic,
+            column.field,
+            tuple(column.export.split(".")),
+            tuple(filter(None, column.older.split("."))),
+            _READ[column.form],
+        )
+        for column in table.all_columns
+        if column.export and column.form in _READ
+    )
+
+
+@cache
 def _writing(table: Table) -> tuple[Callable[[Item], tuple[Any, ...]], tuple[tuple[Any, ...], ...]]:
     """What takes all attributes of the plan at once, and where each goes; empty messages are in real lines too."""
     plan = _plan(table)
     steps = tuple((path[0], path[1:-1], path[-1], _WRITE[form], field == "message") for field, path, form in plan)
     return attrgetter(*(field for field, _, _ in plan)), steps
-
-
-def _time(value: str) -> int | None:
-    found = ticks.from_iso(value)
-    return None if found == ticks.NULL_TIME else found
-
-
-def _severity(value: Any) -> int:
-    if isinstance(value, str) and not value.isdigit():
-        return SEVERITIES.index(value.capitalize())
-    return int(value)
 
 
 def _code(value: str) -> Any:
@@ -420,13 +416,13 @@ _WRITE: dict[str, Any] = {
 }
 _READ: dict[str, Any] = {
     "text": parts.text,
-    "time": _time,
-    "severity": _severity,
-    "bool": lambda value: value if isinstance(value, bool) else str(value).lower() == "true",
-    "pass": lambda value: value if isinstance(value, bool) else str(value).lower() == "pass",
+    "time": reading.time,
+    "severity": reading.severity,
+    "bool": reading.truth,
+    "pass": reading.truth,
     "code": parts.text,
-    "duration": lambda value: round(_single(value)),
-    "real": lambda value: float(_single(value)),
+    "duration": lambda value: round(reading.number(_single(value))),
+    "real": lambda value: reading.number(_single(value)),
 }
 
 
@@ -444,18 +440,21 @@ def _write_metric(item: Metric) -> Row:
     }
 
 
-def _read_metric(name: str, metric: Row) -> Row:
-    value = float(metric["value"])
-    total = metric.get("sum")
-    return {
-        "name": name,
-        "value": value,
-        "value_count": int(metric.get("count") or 1),
-        "value_sum": value if total is None else float(total),
-        "value_min": metric.get("min"),
-        "value_max": metric.get("max"),
-        "value_std_dev": metric.get("stdDev"),
-    }
+def _read_metrics(found: Reading, metrics: Any) -> Iterator[Metric]:
+    try:
+        pairs = reading.merged(metrics or [])
+    except (AttributeError, msgspec.DecodeError) as error:
+        raise FormatError("no row of customMetrics: its metrics are no objects") from error
+    for name, metric in pairs:
+        one = found.copy()
+        values = metric if isinstance(metric, dict) else {"value": metric}
+        for column in BY_KIND["metric"].columns:
+            key = column.form.removeprefix("metric:")
+            if key != "name":
+                read = reading.count if key == "count" else reading.number
+                one.take(column.classic, column.field, values.get(key), read)
+        one.values.setdefault("value_sum", one.values.get("value", 0.0))
+        yield one.item(Metric, name=name)
 
 
 def _write_thrown(thrown: Thrown) -> Row:
