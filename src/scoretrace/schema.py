@@ -375,6 +375,7 @@ MODEL_DATA_COLUMNS = {
 
 BY_KIND = {table.kind: table for table in TABLES}
 BY_CLASSIC = {table.classic: table for table in TABLES}
+BY_WORKSPACE = {table.workspace: table for table in TABLES}
 BY_ROOT = {table.root: table for table in TABLES}
 BY_BASE_TYPE = {table.base_type: table for table in TABLES}
 BY_FOLDER = {folder: table for table in TABLES for folder in (table.folder, *table.folder_aliases)}

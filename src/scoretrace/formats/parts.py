@@ -21,7 +21,7 @@ def thrown(row: dict[str, Any]) -> Thrown:
     return Thrown(
         id=int(row.get("id") or 0),
         outer_id=int(row.get("outerId") or 0),
-        type_name=row.get("typeName") or "",
+        type_name=row.get("typeName") or row.get("type") or "",
         message=row.get("message") or "",
         has_full_stack=bool(row.get("hasFullStack", True)),
         stack=row.get("stack") or "",
