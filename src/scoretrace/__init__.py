@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         UnknownNameError,
         UnsupportedQuery,
     )
+    from scoretrace.exports import Export, read_export
     from scoretrace.guarding import guard
     from scoretrace.item import map_texts
     from scoretrace.model_data import read_model_data
@@ -55,6 +56,7 @@ __all__ = [
     "BasicCorrelationContext",
     "CollectionError",
     "Collector",
+    "Export",
     "FormatError",
     "GuardedLogExporter",
     "GuardedSpanExporter",
@@ -84,6 +86,7 @@ __all__ = [
     "payload",
     "queries",
     "query",
+    "read_export",
     "read_model_data",
     "request",
     "request_context",
@@ -93,6 +96,7 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(("BasicCorrelationContext", "Collector"), "collect.collector"),
     "ModelDataCollector": "collect.model_data_collector",
+    **dict.fromkeys(("Export", "read_export"), "exports"),
     "doctor": "diagnosis",
     "guard": "guarding",
     "map_texts": "item",

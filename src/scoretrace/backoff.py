@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import email.utils
 import random
 import time
+from collections.abc import Mapping
 
 FIRST_SECONDS, MOST_SECONDS = 0.5, 60.0
+_LONGEST_WAIT = 3_600.0  # seconds that a Retry-After is followed for
 _LEAST_SECONDS = 1.0  # where the other side names a time that is over: its clock may be another
 
 
@@ -42,3 +45,16 @@ class Backoff:
     def pause(self) -> float:
         """How many seconds the next attempt is away."""
         return max(self._not_before - time.monotonic(), 0.0)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds that a Retry-After header asks for: a number, or a date."""
+    value = next((value for name, value in headers.items() if name.lower() == "retry-after"), "").strip()
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+        except (TypeError, ValueError, OverflowError):
+            return None
+    return min(max(seconds, 0.0), _LONGEST_WAIT) if seconds == seconds else None  # noqa: PLR0124 - not a number

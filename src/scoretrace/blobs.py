@@ -224,7 +224,8 @@ class AzureBlobs:
         return f"{self.url}/{quote(name)}"
 
     @property
-    def _service(self) -> Any:
+    def service(self) -> Any:
+        """The client of the account, of azure-storage-blob."""
         if self._client_of != os.getpid():  # a forked child must not speak through its parent's connections
             with forks.still():
                 self._client, self._client_of = self._connect(), os.getpid()
@@ -246,7 +247,7 @@ class AzureBlobs:
 
     def _blob(self, name: str, *, create: bool = False) -> Any:
         # First of all: it imports what the callers import next, while a fork has to wait.
-        service = self._service
+        service = self.service
         container, *rest = [*self._base, *name.split("/")]
         if create and container not in self._containers:
             self._make(container)
@@ -256,7 +257,7 @@ class AzureBlobs:
         from azure.core.exceptions import HttpResponseError, ResourceExistsError
 
         try:
-            self._service.create_container(container)
+            self.service.create_container(container)
         except ResourceExistsError:
             pass
         except HttpResponseError as error:

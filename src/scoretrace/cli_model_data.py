@@ -15,7 +15,8 @@ from scoretrace.collect.correlated import TIMESTAMP
 from scoretrace.engine import Result
 from scoretrace.errors import MissingExtraError, SourceError
 from scoretrace.model_data import call_of, number_of, said
-from scoretrace.model_data_files import Collected, moment, summary
+from scoretrace.model_data_files import Collected, summary
+from scoretrace.moments import moment
 from scoretrace.render import show
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from scoretrace import kusto_text, model_data, model_data_files, read, tables
+from scoretrace import kusto_text, model_data, model_data_files, tables
 from scoretrace.errors import (
     MissingExtraError,
     QueryError,
@@ -29,6 +29,7 @@ from scoretrace.errors import (
     UnknownNameError,
     UnsupportedQuery,
 )
+from scoretrace.exports import Export, read_export
 from scoretrace.schema import BY_CLASSIC, MODEL_DATA, MODEL_DATA_COLUMNS
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ _MISSING = re.compile(
     r'(?:[Cc]olumn|Column with name) "?(\w+)"? (?:not found|does not exist|ref|in )|Alias with name "+(\w+)"+ '
 )
 _GIVEN = re.compile(r"\s*(?:=(?![=~])|:)")
+_OF_ALL_TABLES = {"union", "search", "find"}  # which may name them by a pattern
 _RESULT = "_scoretrace_result"
 _TABLES = [*BY_CLASSIC, MODEL_DATA]
 # fmt: off
@@ -189,7 +191,7 @@ def query(
         }
     kusto = kusto_text.with_parameters(kusto, parameters)
     words = {word for word, _ in kusto_text.words(kusto)}
-    blobs = _blobs(source, words)
+    export = _export(source, words, window)
     _check_names(kusto)
     connection = engine.connect()
     if MODEL_DATA in words:
@@ -197,27 +199,28 @@ def query(
             model_data.create_view(connection, source, window)
         except Exception as error:
             raise _explained(error, kusto) from error
-    for line_bytes in (tables.LINE_BYTES, tables.LONG_LINE_BYTES):
-        tables.create_views(connection, blobs, window, line_bytes)
-        try:
-            engine.kql(connection, kusto, allow_write=False).create(_RESULT)
-            break
-        except Exception as error:
-            if "maximum_object_size" not in str(error) or line_bytes == tables.LONG_LINE_BYTES:
-                raise _explained(error, kusto) from error
-    used = [blob for blob in blobs if blob.table.classic in words]
-    return Result(connection, lambda: tables.unreadable(connection, used, line_bytes))
-
-
-def _blobs(source: str | os.PathLike[str] | None, words: set[str]) -> list[read.Blob]:
-    """The export files of *source*, of which there need be none where a query with *words* asks for collected data."""
+    parts, line_bytes = export.parts() if export is not None else ([], tables.LINE_BYTES)
+    tables.create_views(connection, parts, window, line_bytes)
     try:
-        return read.find(source)
+        engine.kql(connection, kusto, allow_write=False).create(_RESULT)
+    except Exception as error:
+        raise _explained(error, kusto) from error
+    used = [table.kind for table in BY_CLASSIC.values() if table.classic in words]
+    return Result(connection, lambda: export.unreadable(used) if export is not None else {})
+
+
+def _export(
+    source: str | os.PathLike[str] | None, words: set[str], window: tuple[str | None, str | None]
+) -> Export | None:
+    """The exports of *source*, of which there need be none where a query with *words* asks for collected data."""
+    kinds = [name for name in BY_CLASSIC if name in words or words & _OF_ALL_TABLES]
+    try:
+        return read_export(source, tables=kinds, since=window[0], until=window[1])
     except SourceError:
-        if MODEL_DATA not in words or words & set(BY_CLASSIC):
+        if MODEL_DATA not in words or kinds:
             raise
         model_data_files.find(source)
-        return []
+        return None
 
 
 def queries() -> list[Bundled]:

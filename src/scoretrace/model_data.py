@@ -27,7 +27,8 @@ from scoretrace.collect.correlated import (
 )
 from scoretrace.errors import MissingExtraError, SourceError
 from scoretrace.model_data_columns import COLUMNS
-from scoretrace.model_data_files import DataFile, When, find, is_meant, moment
+from scoretrace.model_data_files import DataFile, find, is_meant
+from scoretrace.moments import When, moment
 from scoretrace.schema import MODEL_DATA, MODEL_DATA_COLUMNS
 
 if TYPE_CHECKING:

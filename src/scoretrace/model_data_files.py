@@ -13,13 +13,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from scoretrace import read
-from scoretrace.errors import QueryError, SourceError
-from scoretrace.kusto_text import duration
+from scoretrace import sources
+from scoretrace.errors import SourceError
+from scoretrace.moments import When, moment
 from scoretrace.setting_values import path_part
 
 _CSV = re.compile(
@@ -34,9 +34,6 @@ _OTHERS = {"aml_telemetry.csv"}  # what azureml-monitoring writes beside its inp
 _CONTAINER = "modeldata"
 # What Azure ML's monitoring calls them, which knows these two by name.
 SAME = {"model_inputs": "inputs", "model_outputs": "predictions"}
-
-When = date | datetime | timedelta | str | None
-_WAYS = "give 2026-11-20, 2026-11-20T06:00, or how long ago: 6h, 7d"
 
 
 class DataFile(NamedTuple):
@@ -72,7 +69,7 @@ def find(
     Raises:
         SourceError: there is no such place, or no collected data in it.
     """
-    place = read.home_of(source)
+    place = sources.local(source)
     if place.is_file():
         found = [_of(place.absolute())]
     else:
@@ -129,39 +126,6 @@ def summary(source: str | os.PathLike[str] | None = None) -> list[Collected]:
         )
         for name, files in sorted(by_name.items())
     ]
-
-
-def moment(when: When) -> datetime | None:
-    """
-    *when* as a time in UTC without a zone; a day is its beginning, a span is so long ago.
-
-    Raises:
-        ValueError: it is no time.
-    """
-    if when is None:
-        return None
-    if isinstance(when, str):
-        when = _parsed(when)
-    if isinstance(when, timedelta):
-        try:
-            when = datetime.now(timezone.utc) - when
-        except OverflowError:
-            raise ValueError(f"{when!r:.80} is longer than the calendar") from None
-    if isinstance(when, datetime):
-        return when.astimezone(timezone.utc).replace(tzinfo=None) if when.tzinfo else when
-    if isinstance(when, date):
-        return datetime(when.year, when.month, when.day)  # noqa: DTZ001 - naive on purpose: it is UTC
-    raise ValueError(f"{when!r:.80} is no time: {_WAYS}")
-
-
-def _parsed(text: str) -> datetime | timedelta:
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        try:
-            return duration(text)
-        except (QueryError, OverflowError):
-            raise ValueError(f"{text!r:.80} is no time: {_WAYS}") from None
 
 
 def _names(file: DataFile) -> Iterable[str]:

@@ -6,7 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from scoretrace import read, settings
+from scoretrace import read, settings, sources
 from scoretrace.blobs import AzureBlobs, FolderBlobs
 from scoretrace.connections import said
 from scoretrace.errors import MissingExtraError, PayloadChanged, PayloadNotFound
@@ -27,7 +27,7 @@ def payload(item_id: str, *, source: str | os.PathLike[str] | None = None) -> by
         PayloadChanged: the blob's SHA-256 is not the one the row states.
         SourceError: there is no such home folder.
     """
-    home = read.home_of(source)
+    home = sources.local(source)
     item = read.item(item_id, home)
     if item is None:
         raise PayloadNotFound(f"no item in {home} has the id {item_id}: take it from the column itemId")

@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from scoretrace import settings
+from scoretrace import layouts, sources
 from scoretrace.errors import FormatError, SourceError
-from scoretrace.formats import continuous_export
+from scoretrace.formats import continuous_export, diagnostics
 from scoretrace.item import Item
-from scoretrace.schema import BY_FOLDER, BY_KIND, BY_ROOT, Table
+from scoretrace.layouts import Place, Window
+from scoretrace.schema import BY_KIND, Table
 
 POLL_SECONDS = 0.2
 _TAIL_BYTES = 1024 * 1024  # read at a time from the end of a segment
@@ -29,60 +30,99 @@ Unreadable = Callable[[Path], None]
 
 
 class Blob(NamedTuple):
-    """A file of export lines: whose table it is, and its hour (``yyyy-MM-dd/HH``, empty where the path has none)."""
+    """
+    A file of an export on this machine, by the *name* that its place knows it by.
 
+    Its *table* is None where its rows say theirs, its *hour* (``yyyy-MM-dd/HH``)
+    empty where the path has none. *base* is the offset in the blob of its
+    first byte, which is not 0 where only the rest of it was fetched.
+    """
+
+    name: str
     path: Path
-    table: Table
+    layout: str
+    table: Table | None
     hour: str
+    app_name: str
+    i_key: str
+    size: int
+    version: str
+    base: int = 0
+
+    def decode(self, line: bytes) -> tuple[Item, ...]:
+        """
+        The items of a line of it.
+
+        Raises:
+            FormatError: the line is none.
+        """
+        if layouts.decoder(self.layout) == layouts.DIAGNOSTIC:
+            return diagnostics.decode(line)
+        return continuous_export.decode(line, self.app_name, self.i_key)
 
 
-def home_of(source: str | os.PathLike[str] | None) -> Path:
-    """
-    The folder of *source*: a path, or the home of the settings if it is ``None``.
-
-    Raises:
-        SourceError: it does not exist, or is not a place on this machine.
-    """
-    if source is None:
-        home = settings.home()
-        if not home.exists():
-            raise SourceError(
-                f"there is no telemetry in {home}: run a script that calls scoretrace.configure(), or name a folder"
-            )
-        return home
-    text = os.fspath(source)
-    if "AccountKey=" in text or "SharedAccessSignature=" in text:
-        raise SourceError("a connection string is no place to read from: only folders and files can be read so far")
-    if "://" in text or text.startswith("azure:"):
-        shown = text.partition("?")[0]  # a SAS would follow
-        raise SourceError(f"{shown} is not on this machine, and only folders and files can be read so far")
-    path = Path(text).expanduser()
-    if not path.exists():
-        raise SourceError(f"there is no {path}")
-    return path
-
-
-def find(source: str | os.PathLike[str] | None = None, kinds: Iterable[str] | None = None) -> list[Blob]:
+def find(
+    source: str | os.PathLike[str] | None = None,
+    kinds: Iterable[str] | None = None,
+    window: Window = (None, None),
+) -> list[Blob]:
     """
     The export files of *source*: a home folder, a folder with exports anywhere below it, or one file.
 
-    *kinds* limits them to some telemetry types (``trace``, ``request``, ...).
+    *kinds* limits them to some telemetry types (``trace``, ``request``, ...),
+    *window* to those that may have rows from its first time on and before its second.
 
     Raises:
-        SourceError: see `home_of`.
+        SourceError: it does not exist, or there are no exports in it.
     """
-    path = home_of(source)
+    path = sources.local(source)
     wanted = set(kinds) if kinds is not None else set(BY_KIND)
     if path.is_file():
-        blobs = [Blob(path, table, "") for table in _table_of(path)]
-        if not blobs:
+        name = path.absolute().as_posix()
+        place = layouts.of(name)
+        place = place if place.layout else sources.peeked(path)
+        if not place.layout:
             raise SourceError(f"{path} is no file of an export: its first line is no row of a known type")
-    else:
-        telemetry = path / "telemetry"
-        blobs = list(_walk(telemetry if telemetry.is_dir() else path))
-        if not blobs and not telemetry.exists() and not (path / "state").exists():
-            raise SourceError(f"there are no export files below {path}")
-    return sorted(blob for blob in blobs if blob.table.kind in wanted)
+        status = path.stat()
+        found = [of(sources.Found(name, status.st_size, str(status.st_mtime_ns)), place, path)]
+        return [blob for blob in found if blob.table is None or blob.table.kind in wanted]
+    folder = sources.Folder(path / "telemetry" if _is_home(path) else path)
+    blobs = []
+    for entry, place in sources.walk(folder, folder.path.as_posix(), wanted, window):
+        file = Path(entry.name)
+        known = place if place.layout else sources.peeked(file)
+        if known.layout and (known.table is None or known.table.kind in wanted):
+            blobs.append(of(entry, known, file))
+    if not blobs and not (path / "telemetry").exists() and not (path / "state").exists() and not _has_any(folder):
+        raise SourceError(f"there are no export files below {path}: known are {layouts.KNOWN}")
+    return sorted(blobs, key=lambda blob: (blob.hour, blob.name))
+
+
+def of(found: sources.Found, place: Place, path: Path) -> Blob:
+    """The blob that was *found*, whose *place* is known, and which is at *path* now."""
+    return Blob(
+        found.name,
+        path,
+        place.layout,
+        place.table,
+        place.hour,
+        place.app_name,
+        place.i_key,
+        found.size,
+        found.version,
+    )
+
+
+def _is_home(path: Path) -> bool:
+    """Whether exports are in its folder telemetry alone; beside it a mirror of an account has those of other kinds."""
+    names = {entry.name for entry in path.iterdir() if entry.is_dir()}
+    return "telemetry" in names and not any(layouts.CONTAINERS.fullmatch(name) for name in names - {"telemetry"})
+
+
+def _has_any(folder: sources.Folder) -> bool:
+    """Whether there are exports at all, of other tables or times."""
+    walked = sources.walk(folder, folder.path.as_posix(), BY_KIND, (None, None))
+    return any(place.layout or sources.peeked(Path(entry.name)).layout for entry, place in walked)
 
 
 def lines(path: Path, start: int = 0) -> Iterator[tuple[int, bytes]]:
@@ -104,7 +144,7 @@ def newest(
     unreadable: Unreadable | None = None,
 ) -> list[Item]:
     """The *count* newest items, oldest first. *unreadable* is called with the file of each line that is none."""
-    return _newest([(blob, blob.path.stat().st_size) for blob in find(source, kinds)], count, unreadable)
+    return _newest([(blob, blob.size) for blob in find(source, kinds)], count, unreadable)
 
 
 def follow(
@@ -116,7 +156,7 @@ def follow(
 ) -> Iterator[Item]:
     """The *count* newest items, and then others as they are written, for ever; none is left out in between."""
     kinds = None if kinds is None else tuple(kinds)
-    ends = [(blob, blob.path.stat().st_size) for blob in find(source, kinds)]
+    ends = [(blob, blob.size) for blob in find(source, kinds)]
     yield from _newest(ends, count, unreadable)
     offsets = {blob.path: end for blob, end in ends}
     while True:
@@ -124,19 +164,19 @@ def follow(
         for blob in find(source, kinds):
             for offset, line in lines(blob.path, offsets.get(blob.path, 0)):
                 offsets[blob.path] = offset
-                fresh += _items(line, blob.path, unreadable)
+                fresh += _items(line, blob, unreadable)
         yield from sorted(fresh, key=_when)
         time.sleep(POLL_SECONDS)
 
 
 def _newest(ends: list[tuple[Blob, int]], count: int, unreadable: Unreadable | None) -> list[Item]:
-    by_hour: dict[str, list[tuple[Path, int]]] = {}
+    by_hour: dict[str, list[tuple[Blob, int]]] = {}
     for blob, end in ends:
-        by_hour.setdefault(blob.hour, []).append((blob.path, end))
+        by_hour.setdefault(blob.hour, []).append((blob, end))
     items: list[Item] = []
     for hour in sorted(by_hour, reverse=True):
-        for path, end in by_hour[hour]:
-            items += _last(path, end, count, unreadable)
+        for blob, end in by_hour[hour]:
+            items += _last(blob, end, count, unreadable)
         if len(items) >= count:
             break
     return sorted(items, key=_when)[-count:] if count > 0 else []
@@ -153,7 +193,7 @@ def item(item_id: str, source: str | os.PathLike[str] | None = None) -> Item | N
             while at >= 0:
                 start = data.rfind(b"\n", 0, at) + 1
                 end = data.find(b"\n", at)
-                found = _items(data[start : end if end >= 0 else len(data)], blob.path)
+                found = _items(data[start : end if end >= 0 else len(data)], blob)
                 for candidate in found:
                     if candidate.item_id == item_id:
                         return candidate
@@ -161,32 +201,9 @@ def item(item_id: str, source: str | os.PathLike[str] | None = None) -> Item | N
     return None
 
 
-def _walk(root: Path) -> Iterator[Blob]:
-    for folder, _, files in os.walk(root):
-        parts = Path(folder).relative_to(root.parent).parts
-        place = next((index for index in reversed(range(len(parts))) if parts[index] in BY_FOLDER), None)
-        if place is not None:
-            hour = "/".join(parts[place + 1 : place + 3])
-            for file in files:
-                if file.endswith(".blob"):
-                    yield Blob(Path(folder, file), BY_FOLDER[parts[place]], hour)
-
-
-def _table_of(path: Path) -> Iterator[Table]:
-    """The table of a file: from its folders, or else from its first line."""
-    for part in reversed(path.absolute().parts):
-        if part in BY_FOLDER:
-            yield BY_FOLDER[part]
-            return
-    for _, line in lines(path):
-        head = line[:40].decode("utf-8", "replace")
-        yield from (table for root, table in BY_ROOT.items() if head.startswith(f'{{"{root}"'))
-        return
-
-
-def _last(path: Path, end: int, count: int, unreadable: Unreadable | None) -> list[Item]:
+def _last(blob: Blob, end: int, count: int, unreadable: Unreadable | None) -> list[Item]:
     """The last *count* items before the byte *end* of a file."""
-    with path.open("rb") as file:
+    with blob.path.open("rb") as file:
         data = b""
         while end and data.count(b"\n") <= count:
             start = max(end - _TAIL_BYTES, 0)
@@ -194,15 +211,15 @@ def _last(path: Path, end: int, count: int, unreadable: Unreadable | None) -> li
             data = file.read(end - start) + data
             end = start
     whole = data[: data.rfind(b"\n") + 1].splitlines()[-count:]
-    return [item for line in whole for item in _items(line, path, unreadable)]
+    return [item for line in whole for item in _items(line, blob, unreadable)]
 
 
-def _items(line: bytes, path: Path, unreadable: Unreadable | None = None) -> list[Item]:
+def _items(line: bytes, blob: Blob, unreadable: Unreadable | None = None) -> list[Item]:
     try:
-        return list(continuous_export.decode(line))
+        return list(blob.decode(line))
     except FormatError:
         if unreadable is not None:
-            unreadable(path)
+            unreadable(blob.path)
         return []
 
 

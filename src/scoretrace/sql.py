@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 
 def quote(text: str) -> str:
     """
@@ -11,6 +13,25 @@ def quote(text: str) -> str:
     "'it''s'"
     """
     return "'" + text.replace("'", "''") + "'"
+
+
+def read_json(files: Iterable[str], shapes: Mapping[str, str], line_bytes: int) -> str:
+    """
+    The rows of newline-delimited JSON, with the keys and types of *shapes* and ``filename``.
+
+    A line that is no object is a row of nulls. DuckDB takes several times
+    *line_bytes*, the longest line, of memory for each thread.
+    """
+    columns = ", ".join(f"{quote(key)}: {quote(shape)}" for key, shape in shapes.items())
+    return (
+        f"read_json([{', '.join(map(quote, files))}], format='newline_delimited', columns={{{columns}}}, "
+        f"ignore_errors=true, filename=true, hive_partitioning=false, maximum_object_size={line_bytes})"
+    )
+
+
+def whole_number(value: str) -> str:
+    """*value* as a whole number, null where it is none."""
+    return f"try_cast(trunc(try_cast({value} AS DOUBLE)) AS INTEGER)"
 
 
 def name(text: str) -> str:

@@ -7,11 +7,10 @@ index (`formats.track`); 402 and 439 are quotas, 429 is throttling.
 
 from __future__ import annotations
 
-import email.utils
-import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from scoretrace.backoff import retry_after
 from scoretrace.formats import track
 from scoretrace.formats.track import Answer, ItemError
 
@@ -19,7 +18,6 @@ from scoretrace.formats.track import Answer, ItemError
 _REFUSALS = frozenset({400, 404, 413})
 _TOO_LARGE = 413
 _MESSAGE = 1_000  # characters of what the service says
-_LONGEST_WAIT = 3_600.0  # seconds that a Retry-After is followed for
 
 
 class Refusal(NamedTuple):
@@ -61,10 +59,10 @@ def reply_of(status: int, body: bytes, headers: Mapping[str, str], count: int) -
             if count == 1 and listed and answer is not None and answer.items_accepted == 0:
                 return reply_of(400, body, headers, 1)  # there is only one that can be meant
             reason = f"HTTP {status} that does not say what was accepted"
-            return Reply(reason=reason, retry_after=_retry_after(headers), split=status == 206)
+            return Reply(reason=reason, retry_after=retry_after(headers), split=status == 206)
         refused = {index: _refusal(error) for index, error in errors.items() if error.status_code in _REFUSALS}
         again = frozenset(errors.keys() - refused.keys())
-        return Reply(refused, again, retry_after=_retry_after(headers) if again else None)
+        return Reply(refused, again, retry_after=retry_after(headers) if again else None)
     if status == _TOO_LARGE:
         if count == 1:
             return Reply({0: Refusal(status, _message(status, errors))})
@@ -75,7 +73,7 @@ def reply_of(status: int, body: bytes, headers: Mapping[str, str], count: int) -
         if count == 1:
             return Reply({0: Refusal(status, _message(status, errors))})
         return Reply(reason=_message(status, errors), split=True)  # one of them spoils the batch: find it
-    return Reply(reason=_message(status, errors), retry_after=_retry_after(headers))
+    return Reply(reason=_message(status, errors), retry_after=retry_after(headers))
 
 
 def _is_believable(status: int, body: bytes, answer: Answer | None, errors: int, count: int) -> bool:
@@ -94,16 +92,3 @@ def _refusal(error: ItemError) -> Refusal:
 def _message(status: int, errors: Mapping[int, ItemError]) -> str:
     text = next((error.message for error in errors.values() if error.message), "")[:_MESSAGE]
     return f"HTTP {status}{text and ': '}{text}"
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds that a Retry-After header asks for: a number, or a date."""
-    value = next((value for name, value in headers.items() if name.lower() == "retry-after"), "").strip()
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except (TypeError, ValueError, OverflowError):
-            return None
-    return min(max(seconds, 0.0), _LONGEST_WAIT) if seconds == seconds else None  # noqa: PLR0124 - not a number

@@ -80,9 +80,11 @@ def encode(item: Item) -> bytes:
     return _encode({table.root: root, "internal": places["internal"], "context": context}) + b"\n"
 
 
-def decode(line: bytes) -> tuple[Item, ...]:
+def decode(line: bytes, app_name: str = "", i_key: str = "") -> tuple[Item, ...]:
     """
     The items of a line: one, or one for each metric that a metric line carries.
+
+    A line does not say whose it is; *app_name* and *i_key* are what its path says.
 
     Keys that are not in the data model are passed over, and what a column
     cannot take is in the item's `unparsed`.
@@ -99,6 +101,7 @@ def decode(line: bytes) -> tuple[Item, ...]:
         raise FormatError(f"no row of {table.classic}: {table.root} is no array of objects")
     first: Row = root[0] if root else {}
     found = Reading()
+    found.values |= {"app_name": app_name, "i_key": i_key} if app_name else {}
     context, internal = found.part(row, "context"), found.part(row, "internal")
     places = {"root": first, "context": context, "internal": internal}
     for classic, field, path, older, read in _reading(table):

@@ -101,7 +101,9 @@ def reader(table: Table) -> Read | None:
     if table.kind == "browser_timing":  # only the sampling rate says how many it stands for
         arguments[cls.__struct_fields__.index("item_count")] = "rated(context_data)"
     places = sorted({_place(column.export.split(".")[:-1]) for column in columns.values()} | {"context_custom"})
-    assignments = [f"{place} = {_above(place)}" for place in ("context", "internal", *places) if place not in {"root", "row"}]
+    assignments = [
+        f"{place} = {_above(place)}" for place in ("context", "internal", *places) if place not in {"root", "row"}
+    ]
     code = _CODE.format(
         root=table.root,
         locals="\n".join(f"        {line}" for line in dict.fromkeys(assignments)),

@@ -1,0 +1,420 @@
+"""Exported telemetry, read back: as typed items one by one, or as tables."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from scoretrace import layouts, read, settings, sources, tables
+from scoretrace.errors import MissingExtraError, SourceError
+from scoretrace.item import Item
+from scoretrace.moments import When, moment
+from scoretrace.quarantine import Quarantine
+from scoretrace.read import Blob
+from scoretrace.rows import Reader
+from scoretrace.schema import BY_KIND, TABLES, Table
+from scoretrace.spool import Spool
+
+if TYPE_CHECKING:
+    import duckdb
+    from typing_extensions import Self
+
+_NAMES: dict[str, Table] = {
+    name.lower(): table
+    for table in TABLES
+    for name in (table.classic, table.workspace, table.kind, table.folder, *table.folder_aliases)
+}
+_WORKSPACE = {table.workspace.lower() for table in TABLES}
+
+Progress = Callable[[int, int], None]
+
+
+class Summary(NamedTuple):
+    """
+    What a reading came to.
+
+    *rows* were given, *repeated* had been read before (and were left out where
+    that was asked for), *set_aside* is how many lines are no rows, by *reasons*
+    and in the files *quarantine*; *unfinished* is of how many blobs the last
+    line is not whole yet. *failed* names blobs that could not be read, and why;
+    *unknown* has the keys that no column is read from, with how many blobs
+    begin with a row that has them.
+    """
+
+    blobs: int
+    bytes: int
+    rows: int
+    repeated: int
+    set_aside: int
+    unfinished: int
+    reasons: Mapping[str, int]
+    quarantine: tuple[Path, ...]
+    failed: Mapping[str, str]
+    unknown: Mapping[str, int]
+
+
+class Export:
+    """
+    What `read_export` returns: iterate over it for items, or ask for `relation`, `df`, `pl` or `arrow`.
+
+    Each iteration reads all anew, and `summary` is that of the last one. As a
+    context manager, or with `close`, it removes what it fetched to make tables;
+    otherwise that stays until the process ends.
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | None,
+        kinds: frozenset[str],
+        window: tuple[datetime | None, datetime | None],
+        *,
+        drop_repeats: bool,
+        bookmark: Path | None,
+        credential: Any,
+        quarantine: Path,
+        progress: Progress | None,
+    ) -> None:
+        self._source = source
+        self._kinds = kinds
+        self._window = window
+        self._drop_repeats = drop_repeats
+        self._bookmark = bookmark
+        self._credential = credential
+        self._quarantine = quarantine
+        self._progress = progress
+        self._offsets = _offsets(bookmark)
+        self._blobs: list[Blob] | None = None  # of tables, all here
+        self._spool = Spool()
+        self._begin()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove what was fetched for tables."""
+        self._spool.close()
+        self._blobs = None
+
+    def _begin(self) -> None:
+        aside = Quarantine(self._quarantine)
+        self._reader = Reader(self._kinds, self._window, aside, drop_repeats=self._drop_repeats)
+        self._failed: dict[str, str] = {}
+        self._read, self._bytes = 0, 0
+
+    def __iter__(self) -> Iterator[Item]:
+        """The items, in the order of hours and blobs; within a blob, in its own."""
+        self._begin()
+        reader, offsets = self._reader, self._offsets
+        for blob in self._found():
+            start = offsets.get(blob.name, 0)
+            if start > blob.size:  # another blob of that name
+                start = 0
+            place: dict[str, int] = {}
+            try:
+                for items in reader.items(blob, start, lambda end, place=place: place.update(end=end)):  # type: ignore[misc]
+                    yield from items
+            except OSError as error:
+                self._failed[blob.name] = str(error)
+            finally:
+                if self._bookmark is not None and place:
+                    offsets[blob.name] = place["end"]
+                    self.remember()
+            self._read += 1
+            self._bytes += blob.size - start
+            if self._progress is not None:
+                self._progress(self._read, self._bytes)
+
+    @property
+    def summary(self) -> Summary:
+        """What the last iteration, or `examine`, came to so far."""
+        aside = self._reader.quarantine
+        return Summary(
+            self._read,
+            self._bytes,
+            self._reader.rows,
+            self._reader.repeated,
+            aside.counts.total(),
+            len(self._reader.unfinished),
+            dict(aside.reasons),
+            tuple(aside.files.values()),
+            {**self._failed, **self._spool.failed, **({str(self._quarantine): aside.failed} if aside.failed else {})},
+            dict(self._reader.unknown),
+        )
+
+    def relation(
+        self, table: str | None = None, *, connection: duckdb.DuckDBPyConnection | None = None
+    ) -> duckdb.DuckDBPyRelation:
+        """
+        The rows of *table* as a DuckDB relation, read when it is asked for its rows.
+
+        *table* is a classic name (``traces``), whose columns then are those of
+        the classic tables, or a workspace name (``AppTraces``); it may be left
+        out where only one was asked for. Times keep their 100 ns, dynamic
+        columns are JSON, and ``unparsed`` has what a column could not take.
+
+        Raises:
+            ValueError: there is no such table.
+            SourceError: what is there cannot be had.
+            MissingExtraError: DuckDB is not installed.
+        """
+        chosen = self._table(table)
+        connection = connection or _duckdb().default_connection()
+        rows = self._select(chosen)
+        if self._drop_repeats:
+            rows = tables.without_repeats(chosen, rows)
+        if table is not None and table.lower() in _WORKSPACE:
+            rows = tables.as_workspace(chosen, rows)
+        self._spool.keep()
+        return connection.sql(rows)
+
+    def df(self, table: str | None = None) -> Any:
+        """The rows of *table* as a pandas DataFrame; see `relation`."""
+        return self.relation(table).df()
+
+    def pl(self, table: str | None = None) -> Any:
+        """The rows of *table* as a polars DataFrame; see `relation`."""
+        return self.relation(table).pl()
+
+    def arrow(self, table: str | None = None) -> Any:
+        """The rows of *table* as a pyarrow Table; see `relation`."""
+        return self.relation(table).to_arrow_table()
+
+    def to_parquet(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """
+        Write each table that has rows to ``<folder>/<table>.parquet``, and return the files.
+
+        A file is there when it is whole.
+        """
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        written = []
+        with _duckdb().connect() as connection:
+            for table in [table for table in TABLES if table.kind in self._kinds]:
+                rows = self.relation(table.classic, connection=connection)
+                if not rows.limit(1).fetchall():
+                    continue
+                path = place / f"{table.classic}.parquet"
+                beside = path.with_name(f".{path.name}.{os.getpid()}")
+                try:
+                    rows.write_parquet(str(beside))
+                    beside.replace(path)
+                finally:
+                    beside.unlink(missing_ok=True)
+                written.append(path)
+        return written
+
+    def examine(self, table: str | None = None) -> Summary:
+        """
+        What reading *table* comes to, without its rows: a second look at the same files.
+
+        Lines that are no rows are set aside. Raises what `relation` does.
+        """
+        chosen = self._table(table)
+        self._begin()
+        blobs = self._here()
+        parts, line_bytes = self.parts()
+        with _duckdb().connect() as connection:
+            key = tables.key_of(chosen)
+            found = connection.execute(
+                f"SELECT count(*), count(*) - count(DISTINCT {key}) FROM ({self._select(chosen)})"
+            ).fetchone()
+            rows, repeated = found or (0, 0)
+            wanted = [part for part in parts if part.table is None or part.table.kind == chosen.kind]
+            suspects = tables.unreadable(connection, wanted, line_bytes)
+        self._look_at(suspects, self._reader.quarantine)
+        self._read, self._bytes = len(blobs), sum(blob.size for blob in blobs)
+        self._reader.rows = rows - repeated if self._drop_repeats else rows
+        return self.summary._replace(repeated=repeated)
+
+    def parts(self) -> tuple[list[tables.Part], int]:
+        """What `tables` makes views of, and how long their longest line may be."""
+        found = self._spool.parts(self._here(), None if self._bookmark is None else self._offsets)
+        return found, self._spool.line_bytes
+
+    def unreadable(self, kinds: Iterable[str]) -> dict[str, int]:
+        """How many lines of which blobs with rows of *kinds* are none; nothing is set aside."""
+        wanted = set(kinds)
+        parts, line_bytes = self.parts()
+        with _duckdb().connect() as connection:
+            used = [part for part in parts if part.table is None or part.table.kind in wanted]
+            aside = Quarantine(None)
+            self._look_at(tables.unreadable(connection, used, line_bytes), aside)
+        return dict(aside.counts)
+
+    def _look_at(self, suspects: Iterable[str], aside: Quarantine) -> None:
+        """Set aside what cannot be read of files that DuckDB passed lines over in."""
+        for path in {*suspects, *(str(path) for path in self._spool.shortened)}:
+            blob = self._spool.blobs[path]
+            other = Reader(frozenset(BY_KIND), (None, None), aside, drop_repeats=False)
+            for _ in other.items(blob, max(self._offsets.get(blob.name, 0), blob.base), lambda _: None):
+                pass
+            self._reader.unfinished |= other.unfinished
+
+    def remember(self) -> None:
+        """
+        Write to the bookmark how far was read, so that the next reading goes on there.
+
+        An iteration does so by itself, for each blob when its items have been taken.
+        """
+        if self._bookmark is None:
+            return
+        self._offsets.update(self._spool.ends)
+        beside = self._bookmark.with_name(f".{self._bookmark.name}.{os.getpid()}")
+        beside.write_bytes(msgspec.json.encode({"offsets": self._offsets}))
+        beside.replace(self._bookmark)
+
+    def blobs(self) -> list[Blob]:
+        """The blobs that may have rows of what was asked for, which are on this machine then."""
+        return list(self._here())
+
+    def _found(self) -> Iterator[Blob]:
+        """The blobs with something new, one after the other."""
+        if not sources.is_remote(self._source):
+            for blob in read.find(self._source, self._kinds, self._window):
+                if self._offsets.get(blob.name) != blob.size:
+                    yield blob
+            return
+        from scoretrace.downloads import ahead
+
+        def failed(name: str, error: Exception) -> None:
+            self._failed[name] = str(error)
+
+        container, found = self._remote()
+        yield from ahead(container, found, offsets=self._offsets, failed=failed)
+
+    def _remote(self) -> tuple[Any, Iterator[Any]]:
+        from scoretrace.container import Container
+
+        container = Container(os.fspath(self._source or ""), self._credential)
+        start = container.start
+        one = container.one(start) if start.endswith(layouts.SUFFIXES) else None
+        if one is not None:
+            return container, iter([(one, layouts.of(one.name))])
+        found = list(sources.of_container(container, start, self._kinds, self._window))
+        if not found and not any(True for _ in sources.of_container(container, start, BY_KIND, (None, None))):
+            raise SourceError(f"there are no exports in {container.shown}: known are {layouts.KNOWN}")
+        return container, (entry for entry in found if self._offsets.get(entry[0].name) != entry[0].size)
+
+    def _here(self) -> list[Blob]:
+        if self._blobs is None:
+            if sources.is_remote(self._source):
+                from scoretrace.downloads import ahead
+
+                def failed(name: str, error: Exception) -> None:
+                    self._failed[name] = str(error)
+
+                container, found = self._remote()
+                kept = self._spool.folder
+                self._blobs = list(ahead(container, found, offsets=self._offsets, failed=failed, keep=kept))
+            else:
+                self._blobs = list(self._found())
+        return self._blobs
+
+    def _select(self, table: Table) -> str:
+        since, until = (None if when is None else when.isoformat() for when in self._window)
+        parts, line_bytes = self.parts()
+        return tables.select(table, parts, (since, until), line_bytes)
+
+    def _table(self, name: str | None) -> Table:
+        if name is None:
+            if len(self._kinds) != 1:
+                raise ValueError("name a table, such as traces: more than one was asked for")
+            return BY_KIND[next(iter(self._kinds))]
+        return _named(name)
+
+
+def read_export(
+    source: str | os.PathLike[str] | None = None,
+    *,
+    tables: str | Iterable[str] | None = None,
+    since: When = None,
+    until: When = None,
+    drop_repeats: bool = False,
+    bookmark: str | os.PathLike[str] | None = None,
+    credential: Any = None,
+    quarantine: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Export:
+    """
+    Exported telemetry of Application Insights: iterate over it for items, or ask it for tables.
+
+        for item in scoretrace.read_export("archive", tables="traces", since="7d"):
+            print(item.timestamp, item.message)
+        scoretrace.read_export("archive").df("requests")
+
+    *source* is a home, a folder below which exports lie in any layout that
+    `layouts` knows, one file, or the URL of a container
+    (``https://<account>.blob.core.windows.net/<container>/<prefix>``) or of an
+    account. What signs for a URL is its SAS, *credential* (an object of
+    azure-identity, an account key, a SAS, or a connection string), or the
+    settings storage and credential. *tables* are classic names (``traces``),
+    workspace names (``AppTraces``), or folders of a continuous export.
+
+    *since* and *until* are times of the rows: dates or times in UTC, ISO 8601
+    text, or how long ago (a timedelta, "6h", "7d"); from, and before. Folders
+    are left out by their names, with 48 hours to spare where they are filed by
+    delivery. *drop_repeats* leaves out what was exported twice, by item id, or by
+    the whole row where it has none. With *bookmark*, a file, only what came
+    after the last reading with it is read. Lines that cannot be read are
+    written to the folder *quarantine*, without it to state/quarantine of the home.
+    *progress* is called after each blob with the blobs and bytes read so far.
+
+    Raises:
+        SourceError: there is no such place, no exports are in it, or it may not be read: now for what
+            is on this machine, when it is read for a container.
+        ValueError: there is no such table, or *since* or *until* is no time.
+    """
+    names = [tables] if isinstance(tables, str) else tables
+    kinds = frozenset(BY_KIND if names is None else (_named(name).kind for name in names))
+    window = (moment(since), moment(until))
+    if not sources.is_remote(source):
+        place = sources.local(source)
+        folder = place if (place / "state").is_dir() else settings.home()
+        read.find(source, kinds, window)  # now, for whoever mistyped the path
+    else:
+        folder = settings.home()
+    return Export(
+        source,
+        kinds,
+        window,
+        drop_repeats=drop_repeats,
+        bookmark=None if bookmark is None else Path(bookmark),
+        credential=credential,
+        quarantine=Path(quarantine) if quarantine is not None else folder / "state" / "quarantine",
+        progress=progress,
+    )
+
+
+def _named(name: str) -> Table:
+    table = _NAMES.get(name.strip().lower())
+    if table is None:
+        near = difflib.get_close_matches(name.lower(), _NAMES, n=1)
+        hint = f"did you mean {_NAMES[near[0]].classic}?" if near else ", ".join(table.classic for table in TABLES)
+        raise ValueError(f"there is no table {name}: {hint}")
+    return table
+
+
+def _offsets(bookmark: Path | None) -> dict[str, int]:
+    if bookmark is None or not bookmark.exists():
+        return {}
+    try:
+        return dict(msgspec.json.decode(bookmark.read_bytes(), type=dict[str, dict[str, int]])["offsets"])
+    except (msgspec.MsgspecError, KeyError) as error:
+        raise SourceError(f"{bookmark} is no bookmark: remove it to begin anew") from error
+
+
+def _duckdb() -> Any:
+    try:
+        return import_module("duckdb")
+    except ImportError as error:
+        raise MissingExtraError("reading exports as tables", "query") from error
