@@ -26,13 +26,8 @@ def _put(home):
 
     def put(*found):
         for number, item in enumerate(found):
-            folder = (
-                home
-                / "telemetry"
-                / f"svc_{KEY}"
-                / BY_KIND[item.kind].folder
-                / time.strftime("%Y-%m-%d/%H", time.gmtime())
-            )
+            hour = time.strftime("%Y-%m-%d/%H", time.gmtime())
+            folder = home / "telemetry" / f"svc_{KEY}" / BY_KIND[item.kind].folder / hour
             folder.mkdir(parents=True, exist_ok=True)
             with (folder / f"{number}.blob").open("ab") as file:
                 file.write(continuous_export.encode(item))

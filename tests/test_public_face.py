@@ -50,7 +50,9 @@ LAYERS = (
         "downloads",
     },
     {"spool"},
-    {"exports"},
+    {"compacted"},
+    {"exports", "compaction"},
+    {"mirror"},
     {"capture.web", "capture.instrument"},
     {"capture.scoring_server"},
     {"exporters.segments", "exporters.replies"},
@@ -79,6 +81,7 @@ LAYERS = (
     {"pytest_plugin"},
     {"cli_options"},
     {"cli_model_data"},
+    {"cli_exports"},
     {"cli"},
     {"__main__"},
 )

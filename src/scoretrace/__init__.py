@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from scoretrace.collect.collector import BasicCorrelationContext, Collector
     from scoretrace.collect.model_data_collector import ModelDataCollector
+    from scoretrace.compaction import compact
     from scoretrace.diagnosis import doctor
     from scoretrace.engine import Result, queries, query
     from scoretrace.errors import (
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from scoretrace.exports import Export, read_export
     from scoretrace.guarding import guard
     from scoretrace.item import map_texts
+    from scoretrace.mirror import sync
     from scoretrace.model_data import read_model_data
     from scoretrace.payloads import payload
     from scoretrace.pipelines import (
@@ -78,6 +80,7 @@ __all__ = [
     "TelemetryHandler",
     "UnknownNameError",
     "UnsupportedQuery",
+    "compact",
     "configure",
     "doctor",
     "guard",
@@ -91,12 +94,14 @@ __all__ = [
     "request",
     "request_context",
     "score",
+    "sync",
 ]
 
 _HOMES = {
     **dict.fromkeys(("BasicCorrelationContext", "Collector"), "collect.collector"),
     "ModelDataCollector": "collect.model_data_collector",
     **dict.fromkeys(("Export", "read_export"), "exports"),
+    "compact": "compaction",
     "doctor": "diagnosis",
     "guard": "guarding",
     "map_texts": "item",
@@ -109,6 +114,7 @@ _HOMES = {
     "queries": "engine",
     "query": "engine",
     "score": "scoring",
+    "sync": "mirror",
     "Telemetry": "telemetry",
     **dict.fromkeys(("TelemetryHandler", "configure", "log", "request", "request_context"), "process"),
 }

@@ -2,8 +2,8 @@
 The command line: each command calls one public function and shows what it returns.
 
 Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 the answer
-is no, 2 wrong usage, 3 a query that cannot be answered, 4 nothing to read
-there, 130 interrupted.
+is no, 2 wrong usage, 3 a query that cannot be answered or lines that cannot be
+read, 4 nothing to read there, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import click
 
 import scoretrace
 from scoretrace import read
+from scoretrace.cli_exports import compact, read_exports, sync
 from scoretrace.cli_model_data import model_data
 from scoretrace.cli_options import output_options, source_option
 from scoretrace.collect import tally
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
     from scoretrace.settings import Settings
     from scoretrace.sidecar import Exported
 
-CODES = "Exit codes: 0 done, 1 the answer is no, 2 usage, 3 query error, 4 nothing to read there, 130 interrupted."
+CODES = (
+    "Exit codes: 0 done, 1 the answer is no, 2 usage, 3 query error, or lines set aside, 4 nothing to read there, "
+    "130 interrupted."
+)
 
 
 class _Group(click.Group):
@@ -438,4 +442,5 @@ def payload(item_id: str, source: str | None, output: str | None) -> None:
         click.echo(data, nl=False)
 
 
-cli.add_command(model_data)
+for command in (model_data, read_exports, sync, compact):
+    cli.add_command(command)

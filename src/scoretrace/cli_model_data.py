@@ -44,7 +44,7 @@ def list_model_data(source: str | None, form: str | None, output: str | None, no
       scoretrace model-data ls
     """
     found = summary(source)
-    with _connected() as connection:
+    with connected("scoretrace model-data") as connection:
         columns = ", ".join(f"unnest(${at}) AS {name}" for at, name in enumerate(Collected._fields, start=1))
         rows = connection.sql(f"SELECT {columns}", params=[list(column) for column in zip(*found, strict=True)])
         show(Result.of(connection, rows), form, output, headers=not no_headers)
@@ -83,7 +83,7 @@ def read_collected(
     pairs = dict(pair.partition("=")[::2] for pair in types)
     if not all(pairs.values()):
         raise click.UsageError("--type takes COLUMN=TYPE, such as zip=VARCHAR")
-    with _connected() as connection:
+    with connected("scoretrace model-data") as connection:
         try:
             rows = scoretrace.read_model_data(
                 source,
@@ -97,7 +97,7 @@ def read_collected(
             rows = rows.order(f"{sql.name(TIMESTAMP)}, {call_of()}, {number_of()}")
             rows = rows if limit is None else rows.limit(limit)
             result = Result.of(connection, rows)
-        except _duckdb_error() as error:
+        except duckdb_error() as error:
             hint = "; --type COLUMN=VARCHAR takes any text" if "onver" in str(error) else ""
             raise SourceError(f"the data cannot be read: {said(error)}{hint}") from error
         show(result, form, output, headers=not no_headers)
@@ -112,17 +112,18 @@ def _when(text: str | None) -> str | None:
 
 
 @contextlib.contextmanager
-def _connected() -> Iterator[Any]:
-    """A DuckDB of this command's own."""
+def connected(what: str) -> Iterator[Any]:
+    """A DuckDB of a command's own; *what* is said to need it where it is missing."""
     try:
         import duckdb
     except ImportError as error:
-        raise MissingExtraError("scoretrace model-data", "query") from error
+        raise MissingExtraError(what, "query") from error
     with duckdb.connect() as connection:
         yield connection
 
 
-def _duckdb_error() -> type[Exception]:
+def duckdb_error() -> type[Exception]:
+    """What DuckDB raises."""
     import duckdb
 
     return duckdb.Error

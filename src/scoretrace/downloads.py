@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,7 +17,7 @@ from scoretrace.read import Blob
 from scoretrace.sources import Found
 
 # Four keep the processor busy where a storage account is near; where it is far away more of them wait at a time.
-_AT_ONCE = 16
+AT_ONCE = 16
 _AHEAD = 64  # blobs
 _AHEAD_BYTES = 256 * 1024**2
 
@@ -43,7 +44,7 @@ def ahead(
     """
     with tempfile.TemporaryDirectory(prefix="scoretrace-") as temporary:
         folder = Path(temporary) if keep is None else keep
-        pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="scoretrace-fetch")
+        pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="scoretrace-fetch")
         waiting: deque[tuple[Found, Place, Path, int, Future[int]]] = deque()
         left = iter(enumerate(found))
         held, more = 0, True
@@ -64,6 +65,8 @@ def ahead(
                 try:
                     size = future.result()
                 except OSError as error:
+                    if error.errno == errno.ENOSPC:
+                        raise
                     failed(blob.name, error)
                 else:
                     known = place if place.layout else sources.peeked(path)

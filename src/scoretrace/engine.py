@@ -91,17 +91,7 @@ class Result:
         relation = connection.table(_RESULT)
         self.columns: list[str] = relation.columns
         self.types = [_kusto_type(str(kind)) for kind in relation.types]
-        readers = [_READERS.get(kind) for kind in self.types]
-        rows = relation.fetchall()
-        if any(readers):
-            rows = [
-                tuple(
-                    value if reader is None or value is None else reader(value)
-                    for reader, value in zip(readers, row, strict=True)
-                )
-                for row in rows
-            ]
-        self.rows: list[tuple[Any, ...]] = rows
+        self.rows: list[tuple[Any, ...]] = _converted(relation.fetchall(), self.types)
 
     @classmethod
     def of(cls, connection: duckdb.DuckDBPyConnection, relation: duckdb.DuckDBPyRelation) -> Result:
@@ -140,6 +130,43 @@ class Result:
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write the rows to a Parquet file, dynamic columns as JSON text."""
         self._connection.table(_RESULT).to_parquet(os.fspath(path))
+
+
+class Page(NamedTuple):
+    """Some of the rows of a relation, as `Result` has all of them."""
+
+    columns: list[str]
+    types: list[str]
+    rows: list[tuple[Any, ...]]
+
+    def dicts(self) -> list[dict[str, Any]]:
+        """The rows as dictionaries by column."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+
+def pages(
+    connection: duckdb.DuckDBPyConnection, relation: duckdb.DuckDBPyRelation, size: int = 10_000
+) -> Iterator[Page]:
+    """The rows of a *relation* of *connection*, *size* at a time; one page at the least."""
+    types = [_kusto_type(str(kind)) for kind in relation.types]
+    is_first = True
+    running = connection.execute(relation.sql_query())
+    while (rows := running.fetchmany(size)) or is_first:
+        yield Page(relation.columns, types, _converted(rows, types))
+        is_first = False
+
+
+def _converted(rows: list[tuple[Any, ...]], types: list[str]) -> list[tuple[Any, ...]]:
+    readers = [_READERS.get(kind) for kind in types]
+    if not any(readers):
+        return rows
+    return [
+        tuple(
+            value if reader is None or value is None else reader(value)
+            for reader, value in zip(readers, row, strict=True)
+        )
+        for row in rows
+    ]
 
 
 class Bundled(NamedTuple):
@@ -199,12 +226,17 @@ def query(
             model_data.create_view(connection, source, window)
         except Exception as error:
             raise _explained(error, kusto) from error
-    parts, line_bytes = export.parts() if export is not None else ([], tables.LINE_BYTES)
-    tables.create_views(connection, parts, window, line_bytes)
-    try:
-        engine.kql(connection, kusto, allow_write=False).create(_RESULT)
-    except Exception as error:
-        raise _explained(error, kusto) from error
+    for attempt in (1, 2):
+        parts, line_bytes = export.parts() if export is not None else ([], tables.LINE_BYTES)
+        tables.create_views(connection, parts, window, line_bytes)
+        try:
+            engine.kql(connection, kusto, allow_write=False).create(_RESULT)
+            break
+        except Exception as error:
+            if attempt == 1 and export is not None and "IO Error" in str(error):
+                export.close()  # a file was removed meanwhile: retention, or a compaction
+                continue
+            raise _explained(error, kusto) from error
     used = [table.kind for table in BY_CLASSIC.values() if table.classic in words]
     return Result(connection, lambda: export.unreadable(used) if export is not None else {})
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from scoretrace import layouts, read, settings, sources, tables
+from scoretrace import compacted, layouts, read, settings, sources, tables
 from scoretrace.errors import MissingExtraError, SourceError
 from scoretrace.item import Item
 from scoretrace.moments import When, moment
@@ -58,6 +58,17 @@ class Summary(NamedTuple):
     quarantine: tuple[Path, ...]
     failed: Mapping[str, str]
     unknown: Mapping[str, int]
+
+
+class Held(NamedTuple):
+    """What there is of a table in a layout: how many *blobs* of how many *bytes*, of which hours (UTC)."""
+
+    table: str
+    layout: str
+    blobs: int
+    bytes: int
+    first: str
+    last: str
 
 
 class Export:
@@ -123,6 +134,7 @@ class Export:
             try:
                 for items in reader.items(blob, start, lambda end, place=place: place.update(end=end)):  # type: ignore[misc]
                     yield from items
+                    del items
             except OSError as error:
                 self._failed[blob.name] = str(error)
             finally:
@@ -236,10 +248,32 @@ class Export:
         self._reader.rows = rows - repeated if self._drop_repeats else rows
         return self.summary._replace(repeated=repeated)
 
+    def held(self) -> list[Held]:
+        """What there is, by table and layout, as far as paths and first lines say; nothing is fetched."""
+        if sources.is_remote(self._source):
+            found: Iterable[tuple[str, str, int, str]] = (
+                (place.table.classic if place.table else "", place.layout, entry.size, place.hour)
+                for entry, place in self.listed()[1]
+            )
+        else:
+            found = (
+                (blob.table.classic if blob.table else "", blob.layout, blob.size, blob.hour) for blob in self._here()
+            )
+        groups: dict[tuple[str, str], list[tuple[int, str]]] = {}
+        for table, layout, size, hour in found:
+            groups.setdefault((table, layout), []).append((size, hour))
+        return [
+            Held(*name, len(of), sum(size for size, _ in of), min(hours, default=""), max(hours, default=""))
+            for name, of in sorted(groups.items())
+            for hours in [[hour for _, hour in of if hour]]
+        ]
+
     def parts(self) -> tuple[list[tables.Part], int]:
         """What `tables` makes views of, and how long their longest line may be."""
-        found = self._spool.parts(self._here(), None if self._bookmark is None else self._offsets)
-        return found, self._spool.line_bytes
+        if self._bookmark is not None:
+            return self._spool.parts(self._here(), self._offsets), self._spool.line_bytes
+        kept, blobs = compacted.parts(self._here())
+        return kept + self._spool.parts(blobs), self._spool.line_bytes
 
     def unreadable(self, kinds: Iterable[str]) -> dict[str, int]:
         """How many lines of which blobs with rows of *kinds* are none; nothing is set aside."""
@@ -289,10 +323,11 @@ class Export:
         def failed(name: str, error: Exception) -> None:
             self._failed[name] = str(error)
 
-        container, found = self._remote()
+        container, found = self.listed()
         yield from ahead(container, found, offsets=self._offsets, failed=failed)
 
-    def _remote(self) -> tuple[Any, Iterator[Any]]:
+    def listed(self) -> tuple[Any, Iterator[Any]]:
+        """The container that is read, and its blobs with something new."""
         from scoretrace.container import Container
 
         container = Container(os.fspath(self._source or ""), self._credential)
@@ -313,7 +348,7 @@ class Export:
                 def failed(name: str, error: Exception) -> None:
                     self._failed[name] = str(error)
 
-                container, found = self._remote()
+                container, found = self.listed()
                 kept = self._spool.folder
                 self._blobs = list(ahead(container, found, offsets=self._offsets, failed=failed, keep=kept))
             else:

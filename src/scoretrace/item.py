@@ -40,7 +40,7 @@ class Thrown(msgspec.Struct, frozen=True, kw_only=True):
     parsed_stack: tuple[Frame, ...] = ()
 
 
-class Item(msgspec.Struct, frozen=True):
+class Item(msgspec.Struct, frozen=True, gc=False):  # an item never holds itself
     """
     What every kind of telemetry has.
 

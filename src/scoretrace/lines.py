@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 # Small enough for what is made of it to stay in a processor's cache: twice the speed of a megabyte.
-CHUNK_BYTES = 128 * 1024
+CHUNK_BYTES = 64 * 1024
 # A longer line is no row: Application Insights takes 64 KB, and nobody who wrote this meant it.
 LINE_BYTES = 64 * 1024**2
 _SHOWN_BYTES = 64 * 1024
@@ -23,13 +23,13 @@ GZIP = b"\x1f\x8b"
 
 class Chunk(NamedTuple):
     """
-    Whole lines: *data* from line number *line* on, and the offset of the file behind them.
+    Whole lines: *data*, from the offset *start* to the offset *end* of the file.
 
     *size* is 0, unless it is a line of so many bytes that is too long, of which
     *data* is the beginning. A last line without its newline is *last*.
     """
 
-    line: int
+    start: int
     end: int
     data: bytes
     size: int = 0
@@ -52,10 +52,9 @@ def chunks(path: Path, start: int = 0) -> Iterator[Chunk]:
     """
     The lines of *path* from the byte *start* on, which begins a line.
 
-    Line numbers count from there. Raises OSError, also where a gzip file is
-    broken.
+    Raises OSError, also where a gzip file is broken.
     """
-    number, end, held = 1, start, [b""]
+    end, held = start, [b""]
     try:
         with opened(path, start) as file:
             block = file.read(CHUNK_BYTES)
@@ -66,9 +65,8 @@ def chunks(path: Path, start: int = 0) -> Iterator[Chunk]:
                 if cut:
                     held.append(block[:cut])
                     data = b"".join(held)
+                    yield Chunk(end, end + len(data), data)
                     end += len(data)
-                    yield Chunk(number, end, data)
-                    number += data.count(b"\n")
                     held = [block[cut:]]
                 else:
                     held.append(block)
@@ -80,9 +78,8 @@ def chunks(path: Path, start: int = 0) -> Iterator[Chunk]:
                             size += cut or len(block)
                             if cut:
                                 break
+                        yield Chunk(end, end + size, head, size)
                         end += size
-                        yield Chunk(number, end, head, size)
-                        number += 1
                         block = block[cut:] if block else b""
                         if block:
                             continue
@@ -91,4 +88,27 @@ def chunks(path: Path, start: int = 0) -> Iterator[Chunk]:
         raise OSError(f"{path} is a broken gzip file: {error}") from error
     rest = b"".join(held)
     if rest:
-        yield Chunk(number, end + len(rest), rest, last=True)
+        yield Chunk(end, end + len(rest), rest, last=True)
+
+
+class Numbers:
+    """
+    Numbers of lines, from 1 at the offset *start*, for whoever has to name a few of many.
+
+    Counting the newlines of all that is read would cost a tenth of reading it.
+    """
+
+    def __init__(self, path: Path, start: int = 0) -> None:
+        self._path = path
+        self._at, self._number = start, 1
+
+    def of(self, offset: int) -> int:
+        """The number of the line that begins at *offset*, which is behind that of the last call."""
+        with opened(self._path, self._at) as file:
+            while self._at < offset:
+                block = file.read(min(CHUNK_BYTES, offset - self._at))
+                if not block:
+                    break
+                self._number += block.count(b"\n")
+                self._at += len(block)
+        return self._number

@@ -20,7 +20,7 @@ import msgspec
 
 from scoretrace import ticks
 from scoretrace.diagnosis import Finding
-from scoretrace.engine import Result
+from scoretrace.engine import Page, Result
 from scoretrace.item import Dependency, ExceptionItem, Item, Request, Trace
 from scoretrace.schema import SEVERITIES
 
@@ -39,27 +39,57 @@ def count(number: int, noun: str) -> str:
 
 def show(result: Result, form: str | None, output: str | None, *, headers: bool) -> None:
     """Write *result* in *form*; without one, as a table on a terminal and as NDJSON in a pipe."""
+    form = chosen(form, output)
+    if form == "parquet":
+        result.to_parquet(output or "")
+    elif form == "table" and output is None:
+        _show_table(result)
+    else:
+        _write(_rendered(result, form, headers=headers), output)
+
+
+def show_pages(found: Iterable[Page], form: str, output: str | None, *, headers: bool) -> int:
+    """Write rows as `show` does, a page at a time, in a *form* for programs; returns how many."""
+    rows = 0
+
+    def rendered() -> Iterable[str]:
+        nonlocal rows
+        for page in found:
+            if form == "json":
+                yield from (
+                    f"{',' if rows or number else '['}\n{_json(row)}" for number, row in enumerate(page.dicts())
+                )
+            else:
+                yield from _rendered(page, form, headers=headers and not rows)
+            rows += len(page.rows)
+        if form == "json":
+            yield "\n]\n" if rows else "[]\n"
+
+    _write(rendered(), output)
+    return rows
+
+
+def chosen(form: str | None, output: str | None) -> str:
+    """The form to write in: the one asked for, the ending's of the file, or what fits where stdout goes."""
     ending = Path(output).suffix[1:].lower() if output else ""
     form = form or (ending if ending in FORMATS else "table" if output is None and sys.stdout.isatty() else "ndjson")
-    if form == "parquet":
-        if output is None:
-            raise click.UsageError("--format parquet needs --output FILE")
-        result.to_parquet(output)
-        return
-    if form == "table" and output is None:
-        _show_table(result)
-        return
+    if form == "parquet" and output is None:
+        raise click.UsageError("--format parquet needs --output FILE")
+    return form
+
+
+def _write(pieces: Iterable[str], output: str | None) -> None:
     if output is not None:
         with open(output, "w", encoding="utf-8", newline="") as file:
-            file.writelines(_rendered(result, form, headers=headers))
+            file.writelines(pieces)
         return
     # As bytes: UTF-8 whatever the terminal's encoding, and CSV's own line ends.
-    pieces = iter(_rendered(result, form, headers=headers))
-    while chunk := "".join(islice(pieces, 1_000)):
+    left = iter(pieces)
+    while chunk := "".join(islice(left, 1_000)):
         click.echo(chunk.encode(), nl=False)
 
 
-def _rendered(result: Result, form: str, *, headers: bool) -> Iterable[str]:
+def _rendered(result: Result | Page, form: str, *, headers: bool) -> Iterable[str]:
     if form == "json":
         yield _json(result.dicts()) + "\n"
     elif form == "ndjson":
@@ -113,7 +143,7 @@ def _width(result: Result, shown: list[int]) -> int:
     return 2 + sum(3 + (width if _is_whole(result, index) else min(width, _NARROWEST)) for width, index in widths)
 
 
-def _is_whole(result: Result, index: int) -> bool:
+def _is_whole(result: Result | Page, index: int) -> bool:
     """Whether a column is never broken: times, numbers, and ids, which one wants to copy."""
     return result.types[index] not in {"string", "dynamic"} or result.columns[index].lower().endswith("id")
 
@@ -149,7 +179,7 @@ def _record(result: Result, shown: list[int], row: tuple[Any, ...]) -> Any:
     return table
 
 
-def _table(result: Result, shown: list[int]) -> Any:
+def _table(result: Result | Page, shown: list[int]) -> Any:
     from rich import box
     from rich.table import Table
     from rich.text import Text

@@ -57,6 +57,8 @@ def sweep(home: Path, *, now: float, keep_seconds: float, keep_bytes: float) -> 
             kept.path.unlink()
             total -= kept.size
             removed.append(kept.path)
+            for made_of_it in kept.path.parent.glob("compacted-*.parquet") if kept.is_segment else ():
+                made_of_it.unlink()
             _remove_empty(kept.path.parent, home)
             if kept.is_segment:
                 rows[kept.day] -= 1

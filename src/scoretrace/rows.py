@@ -59,6 +59,7 @@ class Reader:
         self.unfinished.discard(blob.name)
         usual = usual_lines.reader(blob.table) if blob.layout == layouts.CONTINUOUS and blob.table else None
         is_first = not start
+        self._numbers = lines.Numbers(blob.path, start - blob.base)
         for chunk in lines.chunks(blob.path, start - blob.base):
             if is_first and not chunk.size:
                 is_first = False
@@ -68,7 +69,9 @@ class Reader:
                 self.unknown.update(unknown.keys(chunk.data.partition(b"\n")[0]))
             found: list[Item] = []
             if chunk.size:
-                self.quarantine.put(blob.name, chunk.line, "longer than any row", chunk.data, chunk.size)
+                self.quarantine.put(
+                    blob.name, self._numbers.of(chunk.start), "longer than any row", chunk.data, chunk.size
+                )
             elif chunk.last:
                 try:
                     found = list(self._fresh(chunk.data, blob.decode(chunk.data)))
@@ -81,6 +84,7 @@ class Reader:
             self.rows += len(chosen)
             if chosen:
                 yield chosen
+            del found, chosen  # before the next chunk is read: the processor's cache has room for one
             ended(chunk.end + blob.base)
         self.quarantine.done()
 
@@ -91,7 +95,7 @@ class Reader:
         except FormatError:
             self.unfinished.add(blob.name)
             return
-        chosen = self._chosen(self._message(blob, 1, text), blob)
+        chosen = self._chosen(self._message(blob, 0, text), blob)
         self.rows += len(chosen)
         yield chosen
         ended(blob.base + len(text))
@@ -111,26 +115,28 @@ class Reader:
 
     def _each(self, blob: Blob, chunk: lines.Chunk) -> list[Item]:
         found: list[Item] = []
-        for number, line in enumerate(chunk.data.split(b"\n")[:-1], start=chunk.line):
+        at = chunk.start
+        for line in chunk.data.split(b"\n")[:-1]:
             if line.strip():
-                found += self._message(blob, number, line) if is_message(line) else self._one(blob, number, line)
+                found += self._message(blob, at, line) if is_message(line) else self._one(blob, at, line)
+            at += len(line) + 1
         return found
 
-    def _one(self, blob: Blob, number: int, line: bytes) -> tuple[Item, ...]:
+    def _one(self, blob: Blob, at: int, line: bytes) -> tuple[Item, ...]:
         try:
             return self._fresh(line, blob.decode(line))
         except FormatError as error:
-            self.quarantine.put(blob.name, number, str(error), line)
+            self.quarantine.put(blob.name, self._numbers.of(at), str(error), line)
             return ()
 
-    def _message(self, blob: Blob, number: int, text: bytes) -> list[Item]:
+    def _message(self, blob: Blob, at: int, text: bytes) -> list[Item]:
         """The items of an Event Hub's message, each record by itself."""
         try:
             records = diagnostics.unwrapped(text)
         except FormatError as error:
-            self.quarantine.put(blob.name, number, str(error), text)
+            self.quarantine.put(blob.name, self._numbers.of(at), str(error), text)
             return []
-        return [item for record in records for item in self._one(blob, number, record)]
+        return [item for record in records for item in self._one(blob, at, record)]
 
     def _fresh(self, line: bytes, items: tuple[Item, ...]) -> tuple[Item, ...]:
         key = (items[0].item_id if items else "") or line.strip()

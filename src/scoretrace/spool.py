@@ -104,7 +104,7 @@ class Spool:
         self.ends[blob.name] = start
         with path.open("wb") as copy:
             for chunk in lines.chunks(blob.path, start - blob.base):
-                if chunk.line == 1 and not start and is_one_message(blob, chunk.data):
+                if chunk.start <= len(lines.BOM) and not start and is_one_message(blob, chunk.data):
                     text = whole(blob)
                     copy.write(_unwrapped(text))
                     self.ends[blob.name] = len(text)

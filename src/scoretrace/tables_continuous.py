@@ -172,7 +172,10 @@ def _unparsed(table: Table) -> str:
     checks = {}
     for column in table.all_columns:
         form, _, detail = column.form.partition(":")
-        if form in CHECKED and column.export:
+        if form == "count" and table.kind in _UNCOUNTED:
+            rate = "context.data.samplingRate"
+            checks[column.classic] = (rate, _number(rate))
+        elif form in CHECKED and column.export:
             raw = f"{_at(column, table)}.value" if form in {"duration", "real"} else _at(column, table)
             checks[column.classic] = (raw, CHECKED[form](raw))
         elif form == "metric" and detail not in {"name", "count"}:
