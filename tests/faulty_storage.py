@@ -18,15 +18,20 @@ class FaultyStorage:
 
     The faults are ``lost`` (done, but the answer never comes), ``refused`` (503),
     ``conflict`` (409, as while a container is being removed),
-    ``late`` (the connection ends, and it is done afterwards) and ``cut`` (the
-    connection ends, and it is never done).
+    ``late`` (the connection ends, and it is done afterwards), ``cut`` (the
+    connection ends, and it is never done), ``busy`` (503 with a Retry-After)
+    and ``short`` (the connection ends in the middle of the answer). With
+    *reads* they happen to what is read instead.
     """
 
-    def __init__(self, azurite, odds=()):
+    def __init__(self, azurite, odds=(), *, reads=False):
         target = urlsplit(azurite.partition("BlobEndpoint=")[2])
         self.odds = dict(odds)
         self.random = random.Random(1)
-        self.happened = dict.fromkeys(("lost", "refused", "conflict", "late", "cut"), 0)
+        self.reads = reads
+        self.before = lambda _request: None
+        self.requests = []
+        self.happened = dict.fromkeys(("lost", "refused", "conflict", "late", "cut", "busy", "short"), 0)
         self.late = []
 
         class Handler(BaseHTTPRequestHandler):
@@ -58,7 +63,10 @@ class FaultyStorage:
 
     def handle(self, request, target):
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
-        fault = self.fault() if "comp=appendblock" in request.path else None
+        self.requests.append(f"{request.command} {request.path}")
+        self.before(request)
+        chosen = request.command == "GET" if self.reads else "comp=appendblock" in request.path
+        fault = self.fault() if chosen else None
 
         def pass_on():
             connection = http.client.HTTPConnection(target.hostname, target.port, timeout=30)
@@ -77,9 +85,11 @@ class FaultyStorage:
         if fault in {"late", "lost", "cut"}:
             request.close_connection = True
             return
-        if fault in {"refused", "conflict"}:
-            request.send_response(503 if fault == "refused" else 409)
-            request.send_header("x-ms-error-code", "ServerBusy" if fault == "refused" else "ContainerBeingDeleted")
+        if fault in {"refused", "conflict", "busy"}:
+            request.send_response(409 if fault == "conflict" else 503)
+            request.send_header("x-ms-error-code", "ContainerBeingDeleted" if fault == "conflict" else "ServerBusy")
+            if fault == "busy":
+                request.send_header("Retry-After", "1")
             request.send_header("Content-Length", "0")
             request.end_headers()
             return
@@ -91,6 +101,9 @@ class FaultyStorage:
             if name not in HOP_BY_HOP:
                 request.send_header(name, value)
         request.end_headers()
+        if fault == "short":
+            content = content[: len(content) // 2]
+            request.close_connection = True
         request.wfile.write(content)
 
     def fault(self):

@@ -289,7 +289,7 @@ class Export:
         """Set aside what cannot be read of files that DuckDB passed lines over in."""
         for path in {*suspects, *(str(path) for path in self._spool.shortened)}:
             blob = self._spool.blobs[path]
-            other = Reader(frozenset(BY_KIND), (None, None), aside, drop_repeats=False)
+            other = Reader(frozenset(BY_KIND), (None, None), aside, each=True)
             for _ in other.items(blob, max(self._offsets.get(blob.name, 0), blob.base), lambda _: None):
                 pass
             self._reader.unfinished |= other.unfinished

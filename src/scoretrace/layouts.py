@@ -133,7 +133,7 @@ def leads(path: str) -> bool:
     >>> leads("c/resourceId=/SUBSCRIPTIONS"), leads("c/pictures")
     (True, False)
     """
-    return bool(of(path).layout) or _ON_THE_WAY.search(path) is not None
+    return bool(of(path).layout) or CONTAINERS.fullmatch(path) is not None or _ON_THE_WAY.search(path) is not None
 
 
 def decoder(layout: str) -> str:

@@ -71,7 +71,7 @@ def chunks(path: Path, start: int = 0) -> Iterator[Chunk]:
                 else:
                     held.append(block)
                     if len(held) * CHUNK_BYTES > LINE_BYTES:
-                        head, size = b"".join(held)[:_SHOWN_BYTES], sum(map(len, held))
+                        head, size = b"".join(held[:2])[:_SHOWN_BYTES], sum(map(len, held))
                         held = []
                         while block := file.read(CHUNK_BYTES):
                             cut = block.find(b"\n") + 1

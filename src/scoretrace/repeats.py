@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
+import weakref
 from array import array
 from collections.abc import Sequence
 from typing import IO
@@ -32,6 +33,7 @@ class Counted:
         if len(self._keys) >= _IN_MEMORY:
             if self._file is None:
                 self._file = tempfile.TemporaryFile()  # noqa: SIM115 - as long as this object
+                weakref.finalize(self, self._file.close)
             self._file.write(self._keys.tobytes())
             self._spilled += len(self._keys)
             self._keys = array("q")
@@ -78,6 +80,7 @@ class Dropped:
     def _put_away(self) -> None:
         if self._older is None:
             self._older = sqlite3.connect("", isolation_level=None)  # a file that goes with the connection
+            weakref.finalize(self, self._older.close)
             self._older.execute("PRAGMA journal_mode = OFF")
             self._older.execute("CREATE TABLE seen (key INTEGER PRIMARY KEY) WITHOUT ROWID")
         self._older.execute("BEGIN")

@@ -30,11 +30,21 @@ class Reader:
     That is of *rows* given, of blobs whose last line is not whole yet
     (*unfinished*), of keys that no column has (*unknown*, by the first line of
     each blob), of what is set aside, and of what is *repeated*. Only items of
-    *kinds* and *window* are given, and each but once with *drop_repeats*.
+    *kinds* and *window* are given, and each but once with *drop_repeats*. With
+    *each*, every line is looked at by itself, as strictly as DuckDB does.
     """
 
-    def __init__(self, kinds: frozenset[str], window: Window, quarantine: Quarantine, *, drop_repeats: bool) -> None:
+    def __init__(
+        self,
+        kinds: frozenset[str],
+        window: Window,
+        quarantine: Quarantine,
+        *,
+        drop_repeats: bool = False,
+        each: bool = False,
+    ) -> None:
         self.kinds = kinds
+        self.each = each
         self.quarantine = quarantine
         self.rows = 0
         self.unfinished: set[str] = set()
@@ -57,7 +67,9 @@ class Reader:
         *ended* is told the offset behind the rows of a chunk when those have been taken. Raises OSError.
         """
         self.unfinished.discard(blob.name)
-        usual = usual_lines.reader(blob.table) if blob.layout == layouts.CONTINUOUS and blob.table else None
+        usual = None
+        if blob.table is not None and blob.layout == layouts.CONTINUOUS and not self.each:
+            usual = usual_lines.reader(blob.table)
         is_first = not start
         self._numbers = lines.Numbers(blob.path, start - blob.base)
         for chunk in lines.chunks(blob.path, start - blob.base):
