@@ -40,6 +40,7 @@ def main():
             run("delivery.py", f"{folder}/delivery", port)
             run("serving.py", f"{folder}/serving", port)
             run("collecting.py", f"{folder}/collecting")
+            run("reading.py", f"{folder}/reading")
     finally:
         sink.terminate()
         sink.wait()

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -120,9 +120,8 @@ class Container:
             SourceError: it may not be read.
             OSError: it cannot be had after many attempts, or changes all the time; or the disk is full.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
         version, changes, backoff = found.version, 0, Backoff()
-        with path.open("ab") as file:
+        with _opened(path) as file:
             while True:
                 at = start + file.tell()
                 error: Exception | None = None
@@ -213,10 +212,10 @@ class Container:
             if time.time() > self._signed_until:
                 self._sign()
             query, signed = self._query, self._header
-        url = f"{self.account}/{quote(name)}{query and '?'}{query}"
-        return self._pool.request(
+        target = f"{urlsplit(self.account).path}/{quote(name)}{query and '?'}{query}"
+        return self._pool.urlopen(
             "GET",
-            url,
+            target,
             headers={"x-ms-version": _VERSION, **signed, **headers},
             preload_content=False,
             decode_content=False,
@@ -265,8 +264,8 @@ class Container:
         parts = urlsplit(self.account)
         proxy = getproxies().get(parts.scheme)
         if proxy and not proxy_bypass(parts.hostname or ""):
-            return urllib3.ProxyManager(proxy, **options)
-        return urllib3.PoolManager(**options)
+            return urllib3.ProxyManager(proxy, **options).connection_from_url(self.account)
+        return urllib3.PoolManager(**options).connection_from_url(self.account)
 
     @cached_property
     def _errors(self) -> tuple[type[Exception], ...]:
@@ -274,6 +273,14 @@ class Container:
         from azure.core.exceptions import AzureError
 
         return (urllib3.exceptions.HTTPError, AzureError)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return path.open("ab", buffering=0)
+    except FileNotFoundError:  # the first of its folder
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("ab", buffering=0)
 
 
 def _found(name: str, entry: Any) -> Found:

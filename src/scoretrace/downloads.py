@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from scoretrace import read, sources
+from scoretrace.blobs import FolderBlobs
 from scoretrace.container import Container
 from scoretrace.layouts import Place
 from scoretrace.read import Blob
@@ -46,16 +47,20 @@ def ahead(
         folder = Path(temporary) if keep is None else keep
         pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="scoretrace-fetch")
         waiting: deque[tuple[Found, Place, Path, int, Future[int]]] = deque()
-        left = iter(enumerate(found))
+        files, left = FolderBlobs(folder), iter(found)
         held, more = 0, True
         try:
             while more or waiting:
                 while more and len(waiting) < _AHEAD and (held < _AHEAD_BYTES or not waiting):
-                    number, (blob, place) = next(left, (0, (None, None)))
+                    blob, place = next(left, (None, None))
                     if blob is None or place is None:
                         more = False
                         break
-                    path = folder / str(number) / "/".join(blob.name.split("/")[-5:])
+                    try:
+                        path = files.path(blob.name)
+                    except ValueError as error:  # a name that would leave the folder
+                        failed(blob.name, error)
+                        continue
                     base = offsets.get(blob.name, 0)
                     held += blob.size - base
                     waiting.append((blob, place, path, base, pool.submit(_fetched, container, blob, path, base)))

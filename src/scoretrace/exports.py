@@ -233,7 +233,7 @@ class Export:
         """
         chosen = self._table(table)
         self._begin()
-        blobs = self._here()
+        blobs = [blob for blob in self._here() if blob.table is None or blob.table.kind == chosen.kind]
         parts, line_bytes = self.parts()
         with _duckdb().connect() as connection:
             key = tables.key_of(chosen)

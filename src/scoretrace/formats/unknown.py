@@ -50,26 +50,31 @@ def keys(line: bytes) -> list[str]:
         return []
     table = BY_WORKSPACE.get(str(row.get("Type")))
     if table is not None:
-        known = {key for column in table.all_columns for key in diagnostics.keys(column)} | _RECORD
-        return [key for key in row if key not in known]
+        return [key for key in row if key not in _of_record(table)]
     table = next((BY_ROOT[key] for key in row if key in BY_ROOT), None)
     if table is None:
         return []
+    in_root, in_context = _known(table)
     found = [key for key in row if key not in {table.root, "context", "internal"}]
     root = row[table.root]
     if isinstance(root, list) and root and isinstance(root[0], dict) and table.kind != "counter":
-        found += [f"{table.root}.{key}" for key in root[0] if key not in _of(table) | _ROOT]
-    for place, parts in row.items():
-        if place in {"context", "internal"} and isinstance(parts, dict):
-            for part, values in parts.items():
-                if isinstance(values, dict):
-                    named = _of(table) | _CONTEXT
-                    found += [f"{place}.{part}.{key}" for key in values if key not in named]
+        found += [f"{table.root}.{key}" for key in root[0] if key not in in_root]
+    for place in ("context", "internal"):
+        parts = row.get(place)
+        for part, values in parts.items() if isinstance(parts, dict) else ():
+            if isinstance(values, dict):
+                found += [f"{place}.{part}.{key}" for key in values if key not in in_context]
     return found
 
 
 @cache
-def _of(table: Table) -> frozenset[str]:
-    """The last steps, and those before, of all paths that columns are read from."""
+def _known(table: Table) -> tuple[frozenset[str], frozenset[str]]:
+    """Keys that are read, or documented: of the root, and of the parts of the context."""
     paths = [path for column in table.all_columns for path in (column.export, column.older)]
-    return frozenset(step for path in paths for step in path.split("."))
+    steps = frozenset(step for path in paths for step in path.split("."))
+    return steps | _ROOT, steps | _CONTEXT
+
+
+@cache
+def _of_record(table: Table) -> frozenset[str]:
+    return frozenset(key for column in table.all_columns for key in diagnostics.keys(column)) | _RECORD
