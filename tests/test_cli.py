@@ -142,7 +142,7 @@ def test_a_full_disk_is_named(telemetry, home):
             text=True,
         )
 
-    assert ended.returncode == 4
+    assert ended.returncode == 1
     assert "No space left on device" in ended.stderr
     assert "Traceback" not in ended.stderr
 

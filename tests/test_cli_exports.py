@@ -106,6 +106,12 @@ def test_read_goes_on_at_a_bookmark(cli, archive, tmp_path):
         (["read", "ftp://a/b", "-t", "traces"], 4, "no address of blobs"),
         (["read", "azure:/subscriptions/x", "-t", "traces"], 4, "no address of blobs"),
         (["read", "archive", "-t", "traces", "--bookmark", "archive/notes"], 4, "no bookmark"),
+        (["read", "archive", "-t", "traces", "-t", "requests"], 2, "one --table at a time"),
+        (["read", "archive", "-n", "3"], 2, "are for the rows of a --table"),
+        (["read", "archive", "-t", "traces", "-n", "3", "--bookmark", "m"], 2, "do not go together"),
+        (["read", "archive", "-t", "traces", "-o", "traces.xlsx"], 2, "no form ends in .xlsx"),
+        (["read", ""], 4, "the source is empty"),
+        (["compact", "archive/notes"], 4, "is a file"),
         (["sync", "archive", "mirror"], 4, "is a folder already"),
         (["compact", "nowhere"], 4, "there is no nowhere"),
     ],
@@ -120,6 +126,19 @@ def test_a_mistake_is_said_in_one_line(cli, archive, monkeypatch, arguments, cod
     assert (ended.exit_code, ended.stdout) == (code, "")
     assert said in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_file_is_replaced_when_it_is_whole(cli, archive, tmp_path):
+    """A reading that fails leaves what was there."""
+    out = tmp_path / "out.csv"
+    out.write_text("precious")
+
+    ended = cli("read", "nowhere", "-t", "traces", "-o", out)
+
+    assert (ended.exit_code, out.read_text()) == (4, "precious")
+    assert cli("read", archive, "-t", "traces", "-o", out).exit_code == 0
+    assert len(out.read_text().splitlines()) == 4
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".out")] == []
 
 
 def test_compact_says_what_it_did(cli, archive):

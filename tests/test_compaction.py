@@ -157,7 +157,7 @@ def test_what_retention_removes_is_not_kept_in_parquet(telemetry, home):
     assert parquet(home) == []
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(hours=st.lists(st.lists(st.integers(0, 99), max_size=5), min_size=2, max_size=4))
 def test_compacted_or_not_a_query_answers_the_same(tmp_path_factory, hours):
     """Whatever the hours hold."""

@@ -110,6 +110,40 @@ def test_a_time_that_nanoseconds_do_not_reach_is_text(tmp_path, connection):
     assert rows(traces, "timestamp, unparsed->>'timestamp'") == [(None, "3026-11-01T10:00:00Z")]
 
 
+@pytest.mark.parametrize("zone", ["Z", "", "+05:30", "-0800"])
+def test_a_time_with_an_offset_is_in_utc(tmp_path, connection, zone):
+    """In tables, in queries, and in items."""
+    put(tmp_path, blob(), message(1, time=f"2026-11-01T10:00:00.1234567{zone}"))
+    export = scoretrace.read_export(tmp_path, tables="traces")
+
+    (item,) = export
+    ((nanoseconds,),) = rows(export.relation(connection=connection), "epoch_ns(timestamp)")
+    ((queried,),) = scoretrace.query("traces | project timestamp", source=tmp_path).rows
+
+    assert nanoseconds == item.timestamp * 100
+    assert queried.timestamp() == pytest.approx(item.timestamp / 1e7, abs=1e-6)
+
+
+def test_a_message_of_many_records_is_read_wherever_it_lies(tmp_path, connection):
+    """In a blob of a diagnostic setting too, on one line without an end."""
+    put(tmp_path, pt1h(), json.dumps({"records": [json.loads(record(Message=text)) for text in "abc"]}).encode())
+    export = scoretrace.read_export(tmp_path)
+
+    assert rows(export.relation("traces", connection=connection), "message") == [("a",), ("b",), ("c",)]
+    assert [item.message for item in export] == ["a", "b", "c"]
+
+
+def test_a_blob_that_cannot_be_read_is_named(tmp_path, connection):
+    """Each time, with the same reason; the others are read."""
+    broken = put(tmp_path, blob(name="broken"), gzip.compress(message(1) * 1_000)[:-20])
+    put(tmp_path, blob(), message(2))
+    export = scoretrace.read_export(tmp_path)
+
+    for _ in range(2):
+        assert rows(export.relation("traces", connection=connection), "message") == [("message 2",)]
+    assert "broken gzip" in export.examine("traces").failed[broken.as_posix()]
+
+
 def test_a_dimension_that_comes_late_is_there(tmp_path, connection):
     """Readers that guess a schema from the beginning lose it."""
     late = message(25_001, dimensions=[{"model": "m"}, {"late": "yes"}])

@@ -258,6 +258,38 @@ def test_reading_twice_sets_aside_once(tmp_path):
     assert len(files[0][0].read_text().splitlines()) == 1
 
 
+def test_a_row_of_another_table_is_set_aside(tmp_path):
+    """A container is one table's; a row in the wrong one is not passed over in silence."""
+    put(tmp_path, pt1h(), record(), record("AppRequests"))
+
+    found, summary = read(tmp_path, quarantine=tmp_path / "q")
+
+    assert (len(found), summary.set_aside) == (1, 1)
+    assert scoretrace.read_export(tmp_path, quarantine=tmp_path / "q").examine("traces").set_aside == 1
+
+
+def test_rows_without_a_time_are_counted_where_times_are_asked_for(tmp_path):
+    """Nobody can say whether they belong there."""
+    put(tmp_path, blob(), message(1), message(2, time="yesterday"))
+
+    found, summary = read(tmp_path, since="2026-01-01")
+
+    assert (len(found), summary.undated) == (1, 1)
+    examined = scoretrace.read_export(tmp_path, since="2026-01-01").examine("traces")
+    assert (examined.rows, examined.undated) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "more", [{"until": "2026-11-02", "bookmark": "mark"}, {"since": "2026-11-02", "until": "2026-11-01"}]
+)
+def test_what_would_lose_rows_or_find_none_is_refused(tmp_path, more):
+    """Before anything is read."""
+    put(tmp_path, blob(), message(1))
+
+    with pytest.raises(ValueError, match="until"):
+        scoretrace.read_export(tmp_path, **more)
+
+
 def test_a_record_of_another_service_is_set_aside(tmp_path):
     """Other categories may be in the same container."""
     put(tmp_path, pt1h(), record("AppTraces"), record("StorageBlobLogs"))

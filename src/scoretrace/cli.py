@@ -9,6 +9,7 @@ read, 4 nothing to read there, 130 interrupted.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from scoretrace.settings import Settings
     from scoretrace.sidecar import Exported
 
+_NO_ROOM = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, None}
 CODES = (
     "Exit codes: 0 done, 1 the answer is no, 2 usage, 3 query error, or lines set aside, 4 nothing to read there, "
     "130 interrupted."
@@ -65,7 +67,12 @@ class _Group(click.Group):
             click.echo(f"{type(error).__name__}: {error}", err=True)
             with contextlib.suppress(OSError):  # nothing may be left for the interpreter to flush at its end
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(4)
+            ctx.exit(1 if error.errno in _NO_ROOM else 4)
+        except RuntimeError as error:
+            if "interrupted" not in str(error):  # as DuckDB says that it was
+                raise
+            click.echo("interrupted", err=True)
+            ctx.exit(130)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(130)

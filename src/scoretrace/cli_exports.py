@@ -17,7 +17,7 @@ from scoretrace.cli_options import output_options
 from scoretrace.engine import Result, pages
 from scoretrace.errors import SourceError
 from scoretrace.exports import Export, Held, Summary
-from scoretrace.render import chosen, count, show, show_pages
+from scoretrace.render import chosen, count, replaced, show, show_pages
 
 _SHOWN = 1_000  # rows of a table on a terminal
 _SET_ASIDE = 3
@@ -28,7 +28,9 @@ _SOURCE = (
 
 @click.command("read")
 @click.argument("source", required=False)
-@click.option("-t", "--table", help="traces, requests, AppTraces, ...; without it, what there is.")
+@click.option(
+    "-t", "--table", "chosen_tables", multiple=True, help="traces, requests, AppTraces, ...; without it, what there is."
+)
 @click.option(
     "--since", metavar="TIME", help="From this UTC date or time on (2026-11-20, 2026-11-20T06:00), or the last 6h, 7d."
 )
@@ -42,14 +44,16 @@ _SOURCE = (
     type=click.Path(file_okay=False),
     help="Where lines go that cannot be read. [default: state/quarantine of the home]",
 )
-@click.option("-n", "--limit", type=click.IntRange(min=0), help="So many rows at the most; nothing is counted then.")
+@click.option(
+    "-n", "--limit", type=click.IntRange(0, 2**63 - 1), help="So many rows at the most; nothing is counted then."
+)
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no summary.")
 @output_options
 @click.pass_context
 def read_exports(
     ctx: click.Context,
     source: str | None,
-    table: str | None,
+    chosen_tables: tuple[str, ...],
     since: str | None,
     until: str | None,
     drop_repeats: bool,
@@ -74,6 +78,15 @@ def read_exports(
       scoretrace read archive --table traces --since 7d --format csv
       scoretrace read https://team.blob.core.windows.net/insights-logs-apptraces -t traces -o traces.parquet
     """
+    if len(chosen_tables) > 1:
+        raise click.UsageError("one --table at a time; read_export(...).to_parquet(folder) writes several")
+    table = chosen_tables[0] if chosen_tables else None
+    if table is None and (bookmark or drop_repeats or limit is not None):
+        raise click.UsageError("--bookmark, --drop-repeats and --limit are for the rows of a --table")
+    if bookmark and limit is not None:
+        raise click.UsageError(
+            "--bookmark and --limit do not go together: what is behind the limit would count as read"
+        )
     with _bar("reading", quiet=quiet) as progress, _usage():
         export = scoretrace.read_export(
             source,
@@ -97,6 +110,8 @@ def read_exports(
                 shown = _shown(export, table, connection, chosen(form, output), output, limit, headers=not no_headers)
                 summary = export.examine(table) if limit is None else None
             except duckdb_error() as error:
+                if output is not None and "write" in str(error):
+                    raise OSError(f"{output} cannot be written: {str(error).splitlines()[0]}") from error
                 raise SourceError(f"the exports cannot be read: {str(error).splitlines()[0]}") from error
             export.remember()
     if summary is None:
@@ -116,7 +131,8 @@ def _shown(
     if limit is not None:
         rows = rows.limit(limit)
     if form == "parquet" and output is not None:
-        rows.write_parquet(output)
+        with replaced(output) as path:
+            rows.write_parquet(path)
         return -1
     times = {"timestamp", "TimeGenerated"} & set(rows.columns)
     for name in times:  # Python's own times have microseconds
@@ -137,11 +153,15 @@ def _say(summary: Summary, shown: int) -> None:
         parts.append(f"{summary.repeated:,} repeated")
     if summary.unfinished:
         parts.append(f"{count(summary.unfinished, 'last line')} not whole yet")
+    if summary.undated:
+        parts.append(f"{count(summary.undated, 'row')} without a time left out")
     if summary.set_aside:
         parts.append(f"{count(summary.set_aside, 'line')} set aside")
     click.echo(", ".join(parts), err=True)
     for reason, number in summary.reasons.items():
         click.echo(f"  {number:,}: {reason}", err=True)
+    if summary.unknown:
+        click.echo(f"  keys that no column has: {', '.join(sorted(summary.unknown))}", err=True)
     for path in summary.quarantine:
         click.echo(f"  see {path}", err=True)
     for name, reason in summary.failed.items():

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from scoretrace import compacted, read, sources, sql, tables
 from scoretrace.compacted import Hour
-from scoretrace.errors import MissingExtraError
+from scoretrace.errors import MissingExtraError, SourceError
 from scoretrace.spool import Spool
 
 _GRACE = timedelta(minutes=10)  # after an hour's end, for what is still being written
@@ -56,6 +56,8 @@ def compact(
         OSError: the folder cannot be written.
     """
     place = sources.local(source)
+    if place.is_file():
+        raise SourceError(f"{place} is a file: compact is for a home or a folder of exports")
     if drop:
         return Compacted(0, 0, 0, 0, _drop(place), 0)
     try:

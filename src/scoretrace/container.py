@@ -312,10 +312,11 @@ def _signing(url: str, account: str, credential: Any) -> AzureBlobs:
     given = settings.resolve({}) if credential is None else None
     if given is not None:
         credential = given.storage if given.storage and _account(given.storage) == account else given.credential
-    if not isinstance(credential, str):
+    if not isinstance(credential, str) or not credential or credential == "default":
+        if urlsplit(account).scheme == "http":  # a token is only sent over https
+            other = f"; the connection string is of {_account(given.storage)}" if given and given.storage else ""
+            raise SourceError(f"nothing is known that signs for {url}{other}: {_WAY_OUT}")
         return AzureBlobs(account, credential=credential or "")
-    if not credential or credential == "default":
-        return AzureBlobs(account, credential=credential)
     if _is_connection_string(credential):
         if _account(credential) != account:
             raise SourceError(f"the connection string is of {_account(credential)}, and not of {account}")

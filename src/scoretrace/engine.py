@@ -233,6 +233,8 @@ def query(
             engine.kql(connection, kusto, allow_write=False).create(_RESULT)
             break
         except Exception as error:
+            if isinstance(error, RuntimeError) and "interrupted" in str(error):  # control-C, as DuckDB says it
+                raise KeyboardInterrupt from error
             if attempt == 1 and export is not None and "IO Error" in str(error):
                 export.close()  # a file was removed meanwhile: retention, or a compaction
                 continue

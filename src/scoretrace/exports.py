@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from scoretrace import compacted, layouts, read, settings, sources, tables
+from scoretrace import compacted, layouts, lines, read, settings, sources, tables
 from scoretrace.errors import MissingExtraError, SourceError
+from scoretrace.formats import unknown
 from scoretrace.item import Item
 from scoretrace.moments import When, moment
 from scoretrace.quarantine import Quarantine
@@ -33,6 +35,7 @@ _NAMES: dict[str, Table] = {
 }
 _WORKSPACE = {table.workspace.lower() for table in TABLES}
 
+_LINE = 1024**2  # of a first line that is looked at for keys that are not known
 Progress = Callable[[int, int], None]
 
 
@@ -40,7 +43,8 @@ class Summary(NamedTuple):
     """
     What a reading came to.
 
-    *rows* were given, *repeated* had been read before (and were left out where
+    *rows* were given, *undated* were left out because they have no time and
+    some were asked for, *repeated* had been read before (and were left out where
     that was asked for), *set_aside* is how many lines are no rows, by *reasons*
     and in the files *quarantine*; *unfinished* is of how many blobs the last
     line is not whole yet. *failed* names blobs that could not be read, and why;
@@ -54,6 +58,7 @@ class Summary(NamedTuple):
     repeated: int
     set_aside: int
     unfinished: int
+    undated: int
     reasons: Mapping[str, int]
     quarantine: tuple[Path, ...]
     failed: Mapping[str, str]
@@ -157,6 +162,7 @@ class Export:
             self._reader.repeated,
             aside.counts.total(),
             len(self._reader.unfinished),
+            self._reader.undated,
             dict(aside.reasons),
             tuple(aside.files.values()),
             {**self._failed, **self._spool.failed, **({str(self._quarantine): aside.failed} if aside.failed else {})},
@@ -243,7 +249,15 @@ class Export:
             rows, repeated = found or (0, 0)
             wanted = [part for part in parts if part.table is None or part.table.kind == chosen.kind]
             suspects = tables.unreadable(connection, wanted, line_bytes)
+            if self._window != (None, None):
+                everything = tables.select(chosen, wanted, line_bytes=line_bytes)
+                undated = connection.execute(f"SELECT count(*) FROM ({everything}) WHERE timestamp IS NULL").fetchone()
+                self._reader.undated = undated[0] if undated else 0
         self._look_at(suspects, self._reader.quarantine)
+        self._reader.unfinished |= self._spool.unfinished
+        for blob in blobs:
+            with suppress(OSError), lines.opened(blob.path) as file:
+                self._reader.unknown.update(unknown.keys(file.readline(_LINE).removeprefix(lines.BOM)))
         self._read, self._bytes = len(blobs), sum(blob.size for blob in blobs)
         self._reader.rows = rows - repeated if self._drop_repeats else rows
         return self.summary._replace(repeated=repeated)
@@ -400,7 +414,8 @@ def read_export(
     are left out by their names, with 48 hours to spare where they are filed by
     delivery. *drop_repeats* leaves out what was exported twice, by item id, or by
     the whole row where it has none. With *bookmark*, a file, only what came
-    after the last reading with it is read. Lines that cannot be read are
+    after the last reading with it is read.
+    Tables of a container are fetched to the temporary folder first. Lines that cannot be read are
     written to the folder *quarantine*, without it to state/quarantine of the home.
     *progress* is called after each blob with the blobs and bytes read so far.
 
@@ -412,6 +427,10 @@ def read_export(
     names = [tables] if isinstance(tables, str) else tables
     kinds = frozenset(BY_KIND if names is None else (_named(name).kind for name in names))
     window = (moment(since), moment(until))
+    if window[0] is not None and window[1] is not None and window[0] >= window[1]:
+        raise ValueError(f"there is nothing between since and until: {since} is not before {until}")
+    if bookmark is not None and window[1] is not None:
+        raise ValueError("until and bookmark do not go together: what is later would count as read")
     if not sources.is_remote(source):
         place = sources.local(source)
         folder = place if (place / "state").is_dir() else settings.home()

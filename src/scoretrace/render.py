@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -41,7 +43,8 @@ def show(result: Result, form: str | None, output: str | None, *, headers: bool)
     """Write *result* in *form*; without one, as a table on a terminal and as NDJSON in a pipe."""
     form = chosen(form, output)
     if form == "parquet":
-        result.to_parquet(output or "")
+        with replaced(output or "") as path:
+            result.to_parquet(path)
     elif form == "table" and output is None:
         _show_table(result)
     else:
@@ -72,15 +75,37 @@ def show_pages(found: Iterable[Page], form: str, output: str | None, *, headers:
 def chosen(form: str | None, output: str | None) -> str:
     """The form to write in: the one asked for, the ending's of the file, or what fits where stdout goes."""
     ending = Path(output).suffix[1:].lower() if output else ""
+    if (
+        form is None
+        and ending
+        and ending not in FORMATS
+        and Path(output or "").is_file() == Path(output or "").exists()
+    ):
+        raise click.UsageError(f"--output {output}: no form ends in .{ending}; give --format {'|'.join(FORMATS)}")
     form = form or (ending if ending in FORMATS else "table" if output is None and sys.stdout.isatty() else "ndjson")
     if form == "parquet" and output is None:
         raise click.UsageError("--format parquet needs --output FILE")
     return form
 
 
+@contextmanager
+def replaced(output: str) -> Iterator[str]:
+    """The file to write *output* to, which is that when it is whole: what was there stays until then."""
+    target = Path(output)
+    if target.exists() and not target.is_file():  # a pipe, a device
+        yield output
+        return
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        yield str(beside)
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
 def _write(pieces: Iterable[str], output: str | None) -> None:
     if output is not None:
-        with open(output, "w", encoding="utf-8", newline="") as file:
+        with replaced(output) as path, open(path, "w", encoding="utf-8", newline="") as file:
             file.writelines(pieces)
         return
     # As bytes: UTF-8 whatever the terminal's encoding, and CSV's own line ends.

@@ -19,6 +19,7 @@ from scoretrace.layouts import Window
 from scoretrace.quarantine import Quarantine
 from scoretrace.read import Blob
 from scoretrace.repeats import Counted, Dropped
+from scoretrace.schema import BY_KIND
 
 _MESSAGE = re.compile(rb'\s*\{\s*"records"\s*:')
 
@@ -29,7 +30,8 @@ class Reader:
 
     That is of *rows* given, of blobs whose last line is not whole yet
     (*unfinished*), of keys that no column has (*unknown*, by the first line of
-    each blob), of what is set aside, and of what is *repeated*. Only items of
+    each blob), of rows without a time where some were asked for (*undated*), of
+    what is set aside, and of what is *repeated*. Only items of
     *kinds* and *window* are given, and each but once with *drop_repeats*. With
     *each*, every line is looked at by itself, as strictly as DuckDB does.
     """
@@ -46,7 +48,7 @@ class Reader:
         self.kinds = kinds
         self.each = each
         self.quarantine = quarantine
-        self.rows = 0
+        self.rows = self.undated = 0
         self.unfinished: set[str] = set()
         self.unknown: Counter[str] = Counter()
         self.dropped = Dropped() if drop_repeats else None
@@ -136,7 +138,10 @@ class Reader:
 
     def _one(self, blob: Blob, at: int, line: bytes) -> tuple[Item, ...]:
         try:
-            return self._fresh(line, blob.decode(line))
+            items = blob.decode(line)
+            if blob.table is not None and items and items[0].kind != blob.table.kind:
+                raise FormatError(f"a row of another table than {blob.table.classic}: {BY_KIND[items[0].kind].classic}")
+            return self._fresh(line, items)
         except FormatError as error:
             self.quarantine.put(blob.name, self._numbers.of(at), str(error), line)
             return ()
@@ -160,6 +165,8 @@ class Reader:
     def _chosen(self, found: list[Item], blob: Blob) -> list[Item]:
         if blob.table is None:
             found = [item for item in found if item.kind in self.kinds]
+        if self._from is not None or self._to is not None:
+            self.undated += sum(item.timestamp is None for item in found)
         if self._from is not None:
             found = [item for item in found if item.timestamp is not None and item.timestamp >= self._from]
         if self._to is not None:
@@ -174,7 +181,7 @@ def is_message(line: bytes) -> bool:
 
 def is_one_message(blob: Blob, head: bytes) -> bool:
     """Whether a file is one message of an Event Hub over several lines."""
-    if blob.table is not None or not _MESSAGE.match(head) or blob.size > lines.LINE_BYTES:
+    if layouts.decoder(blob.layout) != layouts.DIAGNOSTIC or not _MESSAGE.match(head) or blob.size > lines.LINE_BYTES:
         return False
     try:
         diagnostics.unwrapped(head.lstrip().partition(b"\n")[0])

@@ -157,6 +157,8 @@ def local(source: str | os.PathLike[str] | None) -> Path:
             )
         return home
     text = os.fspath(source)
+    if not text:
+        raise SourceError("the source is empty: name a folder, a file, or leave it out for the home")
     if "AccountKey=" in text or "SharedAccessSignature=" in text:
         raise SourceError(
             "a connection string is no place to read from: give the URL of the container, "

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from scoretrace import lines
+from scoretrace import layouts, lines
 from scoretrace.errors import FormatError
 from scoretrace.formats import diagnostics
 from scoretrace.read import Blob
@@ -39,6 +39,8 @@ class Spool:
         self.blobs: dict[str, Blob] = {}
         self.ends: dict[str, int] = {}
         self.failed: dict[str, str] = {}
+        self.unfinished: set[str] = set()
+        self._tried = 0
         self.line_bytes = LINE_BYTES
         self.shortened: set[Path] = set()  # copies that lack a line
 
@@ -71,6 +73,8 @@ class Spool:
         """
         found = []
         for blob in blobs:
+            if blob.name in self.failed:
+                continue
             try:
                 path = self._readable(blob, offsets)
             except OSError as error:
@@ -85,7 +89,10 @@ class Spool:
             head = file.read(_HEAD_BYTES)
             has_long = blob.path.stat().st_size > LINE_BYTES and _has_long_lines(file.fileno())
         packed = head.startswith(lines.GZIP)
-        is_messages = blob.table is None and is_message(head.lstrip())
+        if packed:
+            with lines.opened(blob.path) as unpacked:
+                head = unpacked.read(_HEAD_BYTES)
+        is_messages = _is_diagnostic(blob) and is_message(head.removeprefix(lines.BOM).lstrip())
         if has_long or packed:
             self.line_bytes = LONG_LINE_BYTES
         if offsets is None and not (packed or has_long or is_messages or head.startswith(lines.BOM)):
@@ -98,7 +105,8 @@ class Spool:
 
     def _copy(self, blob: Blob, start: int) -> Path:
         # The last folders say whose it is.
-        path = self.folder / f"copy-{len(self._copies)}" / "/".join(blob.path.parts[-5:])
+        self._tried += 1
+        path = self.folder / f"copy-{self._tried}" / "/".join(blob.path.parts[-5:])
         path = path.with_name(f"{path.name}.copy")
         path.parent.mkdir(parents=True)
         self.ends[blob.name] = start
@@ -110,8 +118,9 @@ class Spool:
                     self.ends[blob.name] = len(text)
                     break
                 if chunk.last and not _is_row(blob, chunk.data):
+                    self.unfinished.add(blob.name)
                     break
-                if blob.table is None and b'"records"' in chunk.data:
+                if _is_diagnostic(blob) and b'"records"' in chunk.data:
                     copy.writelines(_unwrapped(line) + b"\n" for line in chunk.data.splitlines())
                 elif chunk.size:
                     self.shortened.add(path)
@@ -124,6 +133,10 @@ class Spool:
 def _has_long_lines(descriptor: int) -> bool:
     with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
         return any(data.find(b"\n", at, at + _STEP) < 0 for at in range(0, len(data) - _STEP, _STEP))
+
+
+def _is_diagnostic(blob: Blob) -> bool:
+    return layouts.decoder(blob.layout) == layouts.DIAGNOSTIC
 
 
 def _is_row(blob: Blob, line: bytes) -> bool:

@@ -135,16 +135,15 @@ def unreadable(
     groups: dict[tuple[str, Table | None], list[str]] = {}
     for part in parts:
         family = _family(part)
-        table = part.table if family == layouts.CONTINUOUS else None
-        groups.setdefault((family, table), []).append(part.path)
+        groups.setdefault((family, part.table), []).append(part.path)
     counts: dict[str, int] = {}
     for (family, table), files in groups.items():
         if family == PARQUET:  # files with such lines are never made into it
             continue
-        if table is not None:
+        if family == layouts.CONTINUOUS and table is not None:
             query = tables_continuous.unreadable(table, files, line_bytes)
         else:
-            query = tables_diagnostic.unreadable(files, line_bytes)
+            query = tables_diagnostic.unreadable(table, files, line_bytes)
         counts.update(connection.execute(query).fetchall())
     return counts
 

@@ -25,9 +25,9 @@ def select(table: Table, files: list[str], line_bytes: int, times: str) -> str:
     )
 
 
-def unreadable(files: list[str], line_bytes: int) -> str:
-    """How many lines of each of *files* are no records of any table: ``filename``, ``lines``."""
-    known = ", ".join(map(sql.quote, BY_WORKSPACE))
+def unreadable(table: Table | None, files: list[str], line_bytes: int) -> str:
+    """How many lines of each of *files* are no records of *table*, or of any: ``filename``, ``lines``."""
+    known = ", ".join(map(sql.quote, BY_WORKSPACE if table is None else [table.workspace]))
     source = sql.read_json(files, {_TYPE: "VARCHAR"}, line_bytes)
     return (
         f"SELECT filename, count(*) AS lines FROM {source} "

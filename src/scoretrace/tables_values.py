@@ -44,9 +44,21 @@ NANOSECONDS, MICROSECONDS = "TIMESTAMP_NS", "TIMESTAMP"
 
 
 def time_of(text: str, kind: str = NANOSECONDS) -> str:
-    """A time of *kind*: of nanoseconds from 1677 to 2262. Exports write that there is none as 0001-01-01."""
-    none = "" if kind == NANOSECONDS else f", {kind} '0001-01-01'"
-    return f"nullif(try_cast({text} AS {kind}){none})" if none else f"try_cast({text} AS {kind})"
+    """
+    A time of *kind*, in UTC: of nanoseconds from 1677 to 2262. Exports write that there is none as 0001-01-01.
+
+    DuckDB passes over an offset where the type has none, so it is taken away here.
+    """
+    unit, per_minute = ("ns", 60 * 10**9) if kind == NANOSECONDS else ("us", 60 * 10**6)
+    make = "make_timestamp_ns" if kind == NANOSECONDS else "make_timestamp"
+    plain = f"try_cast({text} AS {kind})"
+    if kind == MICROSECONDS:
+        plain = f"nullif({plain}, {kind} '0001-01-01')"
+    offset = rf"regexp_extract({text}, '([+-])(\d\d):?(\d\d)$', "
+    minutes = f"({offset}2)::BIGINT * 60 + {offset}3)::BIGINT) * CASE {offset}1) WHEN '-' THEN -1 ELSE 1 END"
+    local = rf"try_cast(regexp_replace({text}, '[+-]\d\d:?\d\d$', '') AS {kind})"
+    shifted = f"{make}(epoch_{unit}({local}) - ({minutes}) * {per_minute})"
+    return rf"CASE WHEN regexp_matches({text}, ':\d\d(\.\d+)?[+-]\d\d:?\d\d$') THEN {shifted} ELSE {plain} END"
 
 
 def severity_of(text: str) -> str:

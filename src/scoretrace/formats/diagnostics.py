@@ -68,7 +68,8 @@ def _item(row: Any) -> Item:
         raise FormatError("not a record: it is no JSON object")
     table = BY_WORKSPACE.get(str(row.get("Type")))
     if table is None:
-        raise FormatError(f"no record of an Application Insights table: its Type is {str(row.get('Type'))[:80]}")
+        kind = f"its Type is {str(row['Type'])[:80]}" if row.get("Type") is not None else "it has no Type"
+        raise FormatError(f"no record of an Application Insights table: {kind}")
     found = Reading()
     for classic, field, keys, read in _reading(table):
         for key in keys:

@@ -39,7 +39,7 @@ def json_object(line: bytes) -> Row:
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise FormatError(f"not a JSON object: {error}") from error
     if not isinstance(row, dict):
-        raise FormatError(f"not a JSON object: it begins with {line[:1].decode('latin-1')}")
+        raise FormatError(f"not a JSON object: it is of another kind, {type(row).__name__}")
     return row
 
 
