@@ -70,18 +70,22 @@ for held in export.held():
 # Requests as a DataFrame. Times keep their 100 ns, and `customDimensions` is JSON.
 
 # %%
-requests = export.df("requests").set_index("timestamp").sort_index()
+requests = export.df("requests").dropna(subset="timestamp").set_index("timestamp").sort_index()
+if requests.empty:
+    raise SystemExit(f"there are no requests in {archive}: point SCORETRACE_ARCHIVE at an export that has some")
+days = (requests.index.max() - requests.index.min()).days
+every, width = ("1h", 1 / 28) if days < 14 else ("1D", 0.9) if days < 400 else ("30D", 27)
 requests[["name", "resultCode", "success", "duration", "customDimensions"]].head()
 
 # %% [markdown]
 # ## How many requests are there, and how many fail?
 
 # %%
-hourly = requests.assign(failed=requests["success"] == "False").resample("1h")["failed"].agg(["size", "sum"])
+hourly = requests.assign(failed=requests["success"] == "False").resample(every)["failed"].agg(["size", "sum"])
 figure, axes = plt.subplots(figsize=(9, 3))
-axes.bar(hourly.index, hourly["size"], width=1 / 28, label="requests")
-axes.bar(hourly.index, hourly["sum"], width=1 / 28, label="failed")
-axes.set_ylabel("an hour")
+axes.bar(hourly.index, hourly["size"], width=width, label="requests")
+axes.bar(hourly.index, hourly["sum"], width=width, label="failed")
+axes.set_ylabel(f"each {every}")
 axes.legend()
 figure
 
@@ -89,7 +93,7 @@ figure
 # ## How long do they take?
 
 # %%
-durations = requests["duration"].resample("1h").quantile([0.5, 0.95]).unstack()
+durations = requests["duration"].resample(every).quantile([0.5, 0.95]).unstack()
 figure, axes = plt.subplots(figsize=(9, 3))
 axes.plot(durations.index, durations[0.5], label="the middle one")
 axes.plot(durations.index, durations[0.95], label="95 of 100 take less")

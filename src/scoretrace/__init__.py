@@ -120,7 +120,7 @@ _HOMES = {
 }
 
 
-_MODULES = {"compat", "middleware"}  # public as modules
+_MODULES = {"compat", "item", "middleware", "ticks"}  # public as modules
 
 
 def __getattr__(name: str) -> Any:

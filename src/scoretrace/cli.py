@@ -233,6 +233,8 @@ def query(
         parameters[name.strip()] = value.strip()
     result = scoretrace.query(text, source=source, timespan=timespan, **parameters)
     show(result, form, output, headers=not no_headers)
+    for name, reason in result.failed.items():
+        click.echo(f"{name}: {reason}", err=True)
     for name, lines in result.unreadable.items():
         click.echo(f"{name}: {count(lines, 'line')} cannot be read, passed over", err=True)
     default = next((bundled.parameters.get("since") for bundled in scoretrace.queries() if bundled.name == text), None)

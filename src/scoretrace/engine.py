@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from importlib import import_module, resources
@@ -85,8 +85,14 @@ class Result:
     timespan a timedelta.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, unreadable: Callable[[], dict[str, int]]) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        unreadable: Callable[[], dict[str, int]],
+        failed: Mapping[str, str] | None = None,
+    ) -> None:
         self._connection = connection
+        self.failed = dict(failed or {})  # blobs that could not be read at all, and why
         self._unreadable = unreadable
         relation = connection.table(_RESULT)
         self.columns: list[str] = relation.columns
@@ -240,7 +246,9 @@ def query(
                 continue
             raise _explained(error, kusto) from error
     used = [table.kind for table in BY_CLASSIC.values() if table.classic in words]
-    return Result(connection, lambda: export.unreadable(used) if export is not None else {})
+    if export is None:
+        return Result(connection, dict)
+    return Result(connection, lambda: export.unreadable(used), export.summary.failed)
 
 
 def _export(
