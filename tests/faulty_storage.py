@@ -30,7 +30,7 @@ class FaultyStorage:
         self.random = random.Random(1)
         self.reads = reads
         self.before = lambda _request: None
-        self.requests = []
+        self.requests, self.ranges = [], {}
         self.happened = dict.fromkeys(("lost", "refused", "conflict", "late", "cut", "busy", "short"), 0)
         self.late = []
 
@@ -64,6 +64,7 @@ class FaultyStorage:
     def handle(self, request, target):
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
         self.requests.append(f"{request.command} {request.path}")
+        self.ranges[self.requests[-1]] = request.headers.get("Range")
         self.before(request)
         chosen = request.command == "GET" if self.reads else "comp=appendblock" in request.path
         fault = self.fault() if chosen else None

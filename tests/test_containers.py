@@ -93,9 +93,10 @@ def test_a_container_an_account_a_folder_and_a_blob_are_sources(account, upload)
     assert messages(f"{account}/exports") == ["message 1"]
     assert messages(f"{account}/exports/{blob().rpartition('/')[0]}") == ["message 1"]
     assert messages(f"{account}/exports/{blob()}") == ["message 1"]
-    assert messages(account) == ["a", "b", "message 2"]
+    upload("pictures/cat.blob", b"meow")
+    assert messages(account) == ["a", "b", "message 1", "message 2"]
     with scoretrace.read_export(account, tables="traces") as export:
-        assert len(export.df()) == 3
+        assert len(export.df()) == 4
     assert scoretrace.query("traces | count", source=f"{account}/exports").rows == [(1,)]
 
 
@@ -252,6 +253,34 @@ def test_a_growing_blob_is_read_on(account, upload, tmp_path):
     assert messages(account, bookmark=mark) == ["b", "c"]
 
 
+@pytest.mark.parametrize("append", [True, False])
+def test_a_blob_that_grows_between_list_and_fetch_loses_nothing(faulty, upload, tmp_path, monkeypatch, append):
+    """With a bookmark: what is read on begins where the last reading ended, whatever happens."""
+    name, had = f"exports/{blob()}", [message(1), message(2)]
+    upload(name, *had, append=append)
+    proxy, url = faulty()
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", proxy.connection_string)
+    mark = tmp_path / "mark.json"
+    assert messages(f"{url}/exports", bookmark=mark) == ["message 1", "message 2"]
+
+    def grow(request):
+        if ".blob" in request.path:
+            proxy.before = lambda _request: None
+            add(message(4))
+
+    def add(*more):
+        had.extend(more)
+        upload(name, *(more if append else had), append=append)
+
+    add(message(3))
+    proxy.before = grow
+    found = set(messages(f"{url}/exports", bookmark=mark))
+    add(message(5), message(6))
+    found |= set(messages(f"{url}/exports", bookmark=mark))
+
+    assert found >= {f"message {number}" for number in range(3, 7)}
+
+
 def test_a_compressed_blob_is_read(account, upload):
     """As some copy them."""
     upload(f"exports/{blob()}", gzip.compress(message(1)))
@@ -267,15 +296,17 @@ def test_sync_copies_what_changed(account, upload, service, tmp_path, faulty, mo
 
     assert scoretrace.sync(f"{account}/exports", folder)[:2] == (1, 1)
     first = scoretrace.sync(account, folder)
-    assert first == (1, 1, len(record(Message="a")), {})
+    assert first == (2, 1, len(record(Message="a")), {})
     assert messages(folder) == ["a", "message 1"]
 
     upload(pt1h(), record(Message="b"), append=True)
     proxy, url = faulty()
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", proxy.connection_string)
     again = scoretrace.sync(url, folder)
-    assert again == (1, 1, len(record(Message="b")), {})
-    assert scoretrace.sync(url, folder)[:2] == (1, 0)
+    assert again == (2, 1, len(record(Message="b")), {})
+    (rest,) = [request for request in proxy.requests if "PT1H.json?" in request]
+    assert proxy.ranges[rest] == f"bytes={len(record(Message='a'))}-"
+    assert scoretrace.sync(url, folder)[:2] == (2, 0)
     service.delete_container("exports")
     assert messages(folder) == ["a", "b", "message 1"]
 

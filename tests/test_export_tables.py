@@ -144,6 +144,55 @@ def test_a_blob_that_cannot_be_read_is_named(tmp_path, connection):
     assert "broken gzip" in export.examine("traces").failed[broken.as_posix()]
 
 
+def test_dimensions_that_are_no_objects_are_text(tmp_path, connection):
+    """One odd row stops no table."""
+    put(tmp_path, blob(), message(1, dimensions=[1, "a"]), message(2))
+    traces = scoretrace.read_export(tmp_path).relation("traces", connection=connection)
+
+    (odd, usual) = rows(traces, "customDimensions, unparsed->>'customDimensions'")
+
+    assert odd == (None, '[1,"a"]')
+    assert usual == ('{"model":"m"}', None)
+
+
+@pytest.mark.parametrize("root", ["[null]", '{"raw":"m"}', '"m"'])
+def test_a_root_that_is_no_row_is_none_in_tables_too(tmp_path, connection, root):
+    """It is set aside once, and not a row of nothing."""
+    put(tmp_path, blob(), message(1), f'{{"message":{root},"context":{{}}}}\n'.encode())
+    export = scoretrace.read_export(tmp_path, quarantine=tmp_path / "q")
+
+    assert len(rows(export.relation("traces", connection=connection), "message")) == len(list(export)) == 1
+    assert export.examine("traces")[2:5] == (1, 0, 1)
+
+
+def test_what_a_frame_left_out_is_in_the_summary(tmp_path):
+    """Without being asked for."""
+    put(tmp_path, blob(), message(1), b"oops\n")
+    export = scoretrace.read_export(tmp_path, quarantine=tmp_path / "q")
+
+    assert len(export.df("traces")) == 1
+    assert (export.summary.rows, export.summary.set_aside, len(export.summary.quarantine)) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("folder", ["da*", "da?", "da[b]"])
+def test_a_folder_of_any_name_is_just_that_folder(tmp_path, connection, folder):
+    """And no pattern."""
+    put(tmp_path / folder, blob(), message(1))
+    put(tmp_path / "dab", blob(), message(2))
+
+    traces = scoretrace.read_export(tmp_path / folder).relation("traces", connection=connection)
+
+    assert rows(traces, "message") == [("message 1",)]
+
+
+def test_times_beyond_nanoseconds_limit_nothing(tmp_path, connection):
+    """From the first day to the last."""
+    put(tmp_path, blob(), message(1))
+    export = scoretrace.read_export(tmp_path, since="0001-01-01", until="9999-12-31")
+
+    assert len(rows(export.relation("traces", connection=connection), "message")) == 1
+
+
 def test_a_dimension_that_comes_late_is_there(tmp_path, connection):
     """Readers that guess a schema from the beginning lose it."""
     late = message(25_001, dimensions=[{"model": "m"}, {"late": "yes"}])

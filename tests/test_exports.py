@@ -365,6 +365,66 @@ def test_reading_goes_on_where_it_stopped(tmp_path):
     assert [item.message for item in read(tmp_path, bookmark=mark)[0]] == ["message 4"]
 
 
+def test_a_compressed_blob_is_read_once_with_a_bookmark(tmp_path):
+    """It does not grow."""
+    put(tmp_path, blob(), gzip.compress(b"".join(map(message, range(100)))))
+    mark = tmp_path / "mark.json"
+
+    assert [len(read(tmp_path, bookmark=mark)[0]) for _ in range(3)] == [100, 0, 0]
+
+
+def test_what_was_set_aside_stays_where_reading_goes_on(tmp_path):
+    """With the number of its line in the blob."""
+    path = put(tmp_path, blob(), message(1), b"oops\n")
+    more = {"bookmark": tmp_path / "mark.json", "quarantine": tmp_path / "q"}
+    read(tmp_path, **more)
+    path.write_bytes(path.read_bytes() + message(2) + b"again\n")
+
+    _, summary = read(tmp_path, **more)
+
+    (file,) = summary.quarantine
+    found = [json.loads(text) for text in file.read_text().splitlines()]
+    assert [(row["line"], row["text"]) for row in found] == [(2, "oops"), (4, "again")]
+
+
+def test_a_foreign_record_costs_only_itself(tmp_path):
+    """In a message of an Event Hub, on one line without an end."""
+    records = [json.loads(record()), {"Type": "Other"}, json.loads(record(Message="b"))]
+    put(tmp_path, "hub/a.json", json.dumps({"records": records}).encode())
+
+    found, summary = read(tmp_path, quarantine=tmp_path / "q")
+
+    assert ([item.message for item in found], summary.set_aside, summary.unfinished) == (["message 0", "b"], 1, 0)
+
+
+def test_a_torn_first_line_costs_only_itself(tmp_path):
+    """Of messages a line each; and of a file whose path says nothing."""
+    whole = json.dumps({"records": [json.loads(record())]}).encode() + b"\n"
+    put(tmp_path, "hub/a.json", whole[:40] + b"\n", whole, whole)
+    put(tmp_path, "odd/b.json", message(1)[:40] + b"\n", message(2))
+
+    found, summary = read(tmp_path, quarantine=tmp_path / "q")
+
+    assert (len(found), summary.set_aside) == (3, 2)
+
+
+def test_keys_may_have_any_order(tmp_path):
+    """The root last, in a file whose path says nothing."""
+    row = json.loads(message(1))
+    put(tmp_path, "odd/a.json", json.dumps(dict(reversed(row.items()))).encode() + b"\n")
+
+    assert len(read(tmp_path)[0]) == 1
+
+
+def test_a_folder_may_be_called_like_a_table(tmp_path):
+    """It is one where an application's exports are, or days."""
+    put(tmp_path, f"Metrics/{blob()}", message(1))
+    put(tmp_path, f"Event/{blob(hour='11')}", message(2))
+
+    assert len(read(tmp_path, tables="traces")[0]) == 2
+    assert len(read(tmp_path / "Metrics" / APP / "Messages")[0]) == 1
+
+
 def test_items_that_were_not_taken_are_read_again(tmp_path):
     """Whoever stops in the middle of a blob gets the rest the next time."""
     put(tmp_path, blob(), *map(message, range(2_000)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
@@ -102,6 +103,10 @@ def _make(connection: Any, hour: Hour, path: Path) -> bool:
         try:
             rows = tables.select(hour.table, parts, line_bytes=spool.line_bytes)
             connection.execute(f"COPY ({rows}) TO {sql.quote(str(beside))} (FORMAT parquet, COMPRESSION zstd)")
+            written = f"read_parquet({sql.paths([str(beside)])})"
+            odd = f"SELECT 1 FROM {written} WHERE unparsed LIKE '%\"timestamp\"%' LIMIT 1"
+            if connection.execute(odd).fetchone() is not None:  # a time that microseconds reach, and Parquet's do not
+                return False
             beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)
@@ -112,7 +117,21 @@ def _make(connection: Any, hour: Hour, path: Path) -> bool:
 
 def _stale(folder: Path, current: set[Path]) -> list[Path]:
     """Files that stand for blobs that are not as they were, and what a kill left behind."""
-    return [path for path in (*folder.glob(compacted.PATTERN), *folder.glob(f"*{_PART}")) if path not in current]
+    left_behind = [path for path in folder.glob(f"*{_PART}") if not _is_being_made(path)]
+    return [*left_behind, *(path for path in folder.glob(compacted.PATTERN) if path not in current)]
+
+
+def _is_being_made(path: Path) -> bool:
+    """Whether the process that a file is named after lives."""
+    if sys.platform == "win32":  # where asking would end it
+        return True
+    try:
+        os.kill(int(path.name.split(".")[-2]), 0)
+    except (ProcessLookupError, ValueError, IndexError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _drop(place: Path) -> int:

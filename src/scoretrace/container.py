@@ -33,6 +33,7 @@ _HOURS = 6  # that a signature made here is good for
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
 _ATTEMPTS = 8  # in a row without a byte
 _FIRST_ATTEMPTS = 2  # of whom nothing was heard so far: it may well be a name that there is none of
+_RENEWALS = 3  # of a signature that was refused before its time
 _CHANGES = 5  # of a blob while it is fetched
 _PIECE_BYTES = 256 * 1024
 _WAY_OUT = (
@@ -42,10 +43,11 @@ _WAY_OUT = (
 
 
 class Fetched(NamedTuple):
-    """What a blob was when it was fetched: its size, and what changes when it does."""
+    """What a blob was when it was fetched: its size, what changes when it does, and where the file *begins* in it."""
 
     size: int
     version: str
+    begins: int
 
 
 class Container:
@@ -72,6 +74,7 @@ class Container:
             raise SourceError(f"{self.shown} cannot be read: {error}") from error
         self._signed_until = 0.0
         self._answers = False
+        self._renewals = 0
         self._lock = threading.Lock()
         self.stopped = threading.Event()
 
@@ -83,7 +86,7 @@ class Container:
             SourceError: there is no such container, or it may not be listed.
         """
         if not prefix:
-            return [name for name in self._containers() if layouts.CONTAINERS.fullmatch(name)], []
+            return [name for name in self._containers() if not name.startswith("$")], []
         container, _, inside = prefix.partition("/")
         client = self._service.get_container_client(container)
         begins = f"{inside}/" if inside else None
@@ -123,7 +126,7 @@ class Container:
         version, changes, backoff = found.version, 0, Backoff()
         with _opened(path) as file:
             while True:
-                at = start + file.tell()
+                at, signed_until = start + file.tell(), self._signed_until
                 error: Exception | None = None
                 wait = None
                 try:
@@ -132,21 +135,25 @@ class Container:
                         headers["If-Match"] = version
                     with self._get(found.name, headers) as reply:
                         status = reply.status
+                        if status == 200 and at:  # all of it, and not what is behind
+                            file.truncate(0)
+                            start = 0
                         if status in {200, 206}:
+                            version = reply.headers.get("ETag", version)  # for what is left, where this breaks
                             for piece in reply.stream(_PIECE_BYTES, decode_content=False):
                                 file.write(piece)
                                 backoff.succeeded()
                                 if self.stopped.is_set():
                                     raise OSError("stopped")
-                            return Fetched(start + file.tell(), reply.headers.get("ETag", version))
+                            return Fetched(start + file.tell(), version, start)
                         if status == 416:  # nothing behind it
-                            return Fetched(at, version)
+                            return Fetched(at, version, start)
                         wait = retry_after(reply.headers)
                 except self._errors as problem:
                     error, status = problem, 0
                 if status == 404:
                     raise FileNotFoundError(f"{found.name} is gone")
-                if status in {401, 403} and not self._refreshed():
+                if status in {401, 403} and not self._refreshed(signed_until):
                     raise SourceError(f"{found.name} may not be read (HTTP {status}): {_WAY_OUT}")
                 if status == 412:
                     changes += 1
@@ -248,13 +255,16 @@ class Container:
             self._header = {"Authorization": f"Bearer {token.token}"}
             self._signed_until = token.expires_on - 300
 
-    def _refreshed(self) -> bool:
-        """Whether there may be another signature than the one that was refused."""
+    def _refreshed(self, refused: float) -> bool:
+        """Whether there is, or may be, another signature than the one until *refused*, which was."""
         with self._lock:
-            if self._signed_until in {0.0, float("inf")}:
+            if self._signed_until != refused:  # somebody else saw to it
+                return True
+            if refused == float("inf") or self._renewals >= _RENEWALS:
                 return False
-            was, self._signed_until = self._signed_until, 0.0
-            return was < time.time() + 60
+            self._renewals += 1
+            self._signed_until = 0.0
+            return True
 
     @cached_property
     def _pool(self) -> Any:
@@ -284,7 +294,12 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 def _found(name: str, entry: Any) -> Found:
-    return Found(name, int(entry.size), _quoted(str(entry.etag)), str(entry.blob_type).endswith("AppendBlob"))
+    return Found(
+        name,
+        int(entry.size),
+        _quoted(str(entry.etag)),
+        getattr(entry.blob_type, "value", entry.blob_type) == "AppendBlob",
+    )
 
 
 def _quoted(etag: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from scoretrace import read, sources
 from scoretrace.blobs import FolderBlobs
-from scoretrace.container import Container
+from scoretrace.container import Container, Fetched
 from scoretrace.layouts import Place
 from scoretrace.read import Blob
 from scoretrace.sources import Found
@@ -35,7 +35,7 @@ def ahead(
     keep: Path | None = None,
 ) -> Iterator[Blob]:
     """
-    The blobs that were *found*, as files: each is gone when the next is asked for, unless they are *keep*\\\\ t there.
+    The blobs that were *found*, as files. Each is gone when the next is asked for, unless it is to be kept in *keep*.
 
     Of a blob in *offsets* only what is behind that is fetched. What cannot be
     had is told to *failed*, and left out.
@@ -46,7 +46,7 @@ def ahead(
     with tempfile.TemporaryDirectory(prefix="scoretrace-") as temporary:
         folder = Path(temporary) if keep is None else keep
         pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="scoretrace-fetch")
-        waiting: deque[tuple[Found, Place, Path, int, Future[int]]] = deque()
+        waiting: deque[tuple[Found, Place, Path, int, Future[Fetched]]] = deque()
         files, left = FolderBlobs(folder), iter(found)
         held, more = 0, True
         try:
@@ -62,13 +62,14 @@ def ahead(
                         failed(blob.name, error)
                         continue
                     base = offsets.get(blob.name, 0)
+                    base = base if base <= blob.size else 0  # another blob of that name
                     held += blob.size - base
-                    waiting.append((blob, place, path, base, pool.submit(_fetched, container, blob, path, base)))
+                    waiting.append((blob, place, path, base, pool.submit(container.fetch, blob, path, base)))
                 if not waiting:
                     break
                 blob, place, path, base, future = waiting.popleft()
                 try:
-                    size = future.result()
+                    got = future.result()
                 except OSError as error:
                     if error.errno == errno.ENOSPC:
                         raise
@@ -76,7 +77,7 @@ def ahead(
                 else:
                     known = place if place.layout else sources.peeked(path)
                     if known.layout:
-                        yield read.of(blob, known, path)._replace(size=size, base=base)
+                        yield read.of(blob, known, path)._replace(size=got.size, base=got.begins)
                 if keep is None:
                     with suppress(OSError):
                         path.unlink()
@@ -85,7 +86,3 @@ def ahead(
             container.stopped.set()
             pool.shutdown(cancel_futures=True)
             container.stopped.clear()
-
-
-def _fetched(container: Container, found: Found, path: Path, base: int) -> int:
-    return container.fetch(found, path, base).size

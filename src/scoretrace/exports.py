@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -36,6 +37,7 @@ _NAMES: dict[str, Table] = {
 _WORKSPACE = {table.workspace.lower() for table in TABLES}
 
 _LINE = 1024**2  # of a first line that is looked at for keys that are not known
+_REMEMBER_SECONDS = 1.0  # a bookmark is written whole each time
 Progress = Callable[[int, int], None]
 
 
@@ -126,34 +128,48 @@ class Export:
         self._reader = Reader(self._kinds, self._window, aside, drop_repeats=self._drop_repeats)
         self._failed: dict[str, str] = {}
         self._read, self._bytes = 0, 0
+        self._asked: list[Table] = []  # tables, of which nothing was counted while they were made
 
     def __iter__(self) -> Iterator[Item]:
         """The items, in the order of hours and blobs; within a blob, in its own."""
         self._begin()
-        reader, offsets = self._reader, self._offsets
-        for blob in self._found():
-            start = offsets.get(blob.name, 0)
-            if start > blob.size:  # another blob of that name
-                start = 0
-            place: dict[str, int] = {}
-            try:
-                for items in reader.items(blob, start, lambda end, place=place: place.update(end=end)):  # type: ignore[misc]
-                    yield from items
-                    del items
-            except OSError as error:
-                self._failed[blob.name] = str(error)
-            finally:
-                if self._bookmark is not None and place:
-                    offsets[blob.name] = place["end"]
+        remembered = time.monotonic()
+        try:
+            for blob in self._found():
+                yield from self._items(blob)
+                if time.monotonic() - remembered > _REMEMBER_SECONDS:
                     self.remember()
-            self._read += 1
-            self._bytes += blob.size - start
-            if self._progress is not None:
-                self._progress(self._read, self._bytes)
+                    remembered = time.monotonic()
+        finally:
+            self.remember()
+
+    def _items(self, blob: Blob) -> Iterator[Item]:
+        offset = self._offsets.get(blob.name, 0)
+        packed = _is_packed(blob.path)
+        # Of what is packed, or is another blob of that name, nothing can be left out.
+        start = 0 if packed or offset > blob.size else offset
+        place: dict[str, int] = {}
+        try:
+            for items in self._reader.items(blob, start, lambda end: place.update(end=end)):
+                yield from items
+                del items
+            if packed:
+                place = {"end": blob.size}
+        except OSError as error:
+            self._failed[blob.name] = str(error)
+        finally:
+            if self._bookmark is not None and place and (not packed or place["end"] == blob.size):
+                self._offsets[blob.name] = place["end"]
+        self._read += 1
+        self._bytes += blob.size - start
+        if self._progress is not None:
+            self._progress(self._read, self._bytes)
 
     @property
     def summary(self) -> Summary:
-        """What the last iteration, or `examine`, came to so far."""
+        """What the last iteration, or `examine`, came to so far; of tables that were asked for, `examine` is asked."""
+        if self._asked:
+            return self._examined(tuple(self._asked))
         aside = self._reader.quarantine
         return Summary(
             self._read,
@@ -185,27 +201,32 @@ class Export:
             SourceError: what is there cannot be had.
             MissingExtraError: DuckDB is not installed.
         """
+        self._spool.keep()
+        rows: duckdb.DuckDBPyRelation = self._relation(table, connection or _duckdb().default_connection())
+        return rows
+
+    def _relation(self, table: str | None, connection: Any) -> Any:
         chosen = self._table(table)
-        connection = connection or _duckdb().default_connection()
+        if chosen not in self._asked:
+            self._asked.append(chosen)
         rows = self._select(chosen)
         if self._drop_repeats:
             rows = tables.without_repeats(chosen, rows)
         if table is not None and table.lower() in _WORKSPACE:
             rows = tables.as_workspace(chosen, rows)
-        self._spool.keep()
         return connection.sql(rows)
 
     def df(self, table: str | None = None) -> Any:
         """The rows of *table* as a pandas DataFrame; see `relation`."""
-        return self.relation(table).df()
+        return self._relation(table, _duckdb().default_connection()).df()
 
     def pl(self, table: str | None = None) -> Any:
         """The rows of *table* as a polars DataFrame; see `relation`."""
-        return self.relation(table).pl()
+        return self._relation(table, _duckdb().default_connection()).pl()
 
     def arrow(self, table: str | None = None) -> Any:
         """The rows of *table* as a pyarrow Table; see `relation`."""
-        return self.relation(table).to_arrow_table()
+        return self._relation(table, _duckdb().default_connection()).to_arrow_table()
 
     def to_parquet(self, folder: str | os.PathLike[str]) -> list[Path]:
         """
@@ -218,7 +239,7 @@ class Export:
         written = []
         with _duckdb().connect() as connection:
             for table in [table for table in TABLES if table.kind in self._kinds]:
-                rows = self.relation(table.classic, connection=connection)
+                rows = self._relation(table.classic, connection)
                 if not rows.limit(1).fetchall():
                     continue
                 path = place / f"{table.classic}.parquet"
@@ -237,28 +258,33 @@ class Export:
 
         Lines that are no rows are set aside. Raises what `relation` does.
         """
-        chosen = self._table(table)
+        return self._examined((self._table(table),))
+
+    def _examined(self, chosen: tuple[Table, ...]) -> Summary:
         self._begin()
-        blobs = [blob for blob in self._here() if blob.table is None or blob.table.kind == chosen.kind]
+        kinds = {table.kind for table in chosen}
+        blobs = [blob for blob in self._here() if blob.table is None or blob.table.kind in kinds]
         parts, line_bytes = self.parts()
         with _duckdb().connect() as connection:
-            key = tables.key_of(chosen)
-            found = connection.execute(
-                f"SELECT count(*), count(*) - count(DISTINCT {key}) FROM ({self._select(chosen)})"
-            ).fetchone()
-            rows, repeated = found or (0, 0)
-            wanted = [part for part in parts if part.table is None or part.table.kind == chosen.kind]
+            rows, repeated, undated = 0, 0, 0
+            for table in chosen:
+                found = connection.execute(
+                    f"SELECT count(*), count(*) - count(DISTINCT {tables.key_of(table)}) FROM ({self._select(table)})"
+                ).fetchone() or (0, 0)
+                rows, repeated = rows + found[0], repeated + found[1]
+                if self._window != (None, None):
+                    everything = tables.select(table, parts, line_bytes=line_bytes)
+                    query = f"SELECT count(*) FROM ({everything}) WHERE timestamp IS NULL"
+                    undated += (connection.execute(query).fetchone() or (0,))[0]
+            wanted = [part for part in parts if part.table is None or part.table.kind in kinds]
             suspects = tables.unreadable(connection, wanted, line_bytes)
-            if self._window != (None, None):
-                everything = tables.select(chosen, wanted, line_bytes=line_bytes)
-                undated = connection.execute(f"SELECT count(*) FROM ({everything}) WHERE timestamp IS NULL").fetchone()
-                self._reader.undated = undated[0] if undated else 0
         self._look_at(suspects, self._reader.quarantine)
         self._reader.unfinished |= self._spool.unfinished
         for blob in blobs:
             with suppress(OSError), lines.opened(blob.path) as file:
                 self._reader.unknown.update(unknown.keys(file.readline(_LINE).removeprefix(lines.BOM)))
         self._read, self._bytes = len(blobs), sum(blob.size for blob in blobs)
+        self._reader.undated = undated
         self._reader.rows = rows - repeated if self._drop_repeats else rows
         return self.summary._replace(repeated=repeated)
 
@@ -350,7 +376,7 @@ class Export:
         if one is not None:
             return container, iter([(one, layouts.of(one.name))])
         found = list(sources.of_container(container, start, self._kinds, self._window))
-        if not found and not any(True for _ in sources.of_container(container, start, BY_KIND, (None, None))):
+        if not found and not sources.looks_like_exports(container, start):
             raise SourceError(f"there are no exports in {container.shown}: known are {layouts.KNOWN}")
         return container, (entry for entry in found if self._offsets.get(entry[0].name) != entry[0].size)
 
@@ -472,3 +498,11 @@ def _duckdb() -> Any:
         return import_module("duckdb")
     except ImportError as error:
         raise MissingExtraError("reading exports as tables", "query") from error
+
+
+def _is_packed(path: Path) -> bool:
+    try:
+        with path.open("rb", buffering=0) as file:
+            return file.read(2) == lines.GZIP
+    except OSError:
+        return False

@@ -47,7 +47,9 @@ _HIVE = re.compile(
     r"(?:/m=(?P<minute>\d\d?))?)?)?)?(?:/[^/=]*)?"
 )
 _CONTAINER = re.compile(r"(?:insights-logs|am)-(app[a-z]+)")
-_ON_THE_WAY = re.compile(r"(?:^|/)(?:(?:W|w)orkspaceResourceId=|resourceId=|[^/]+_[0-9a-fA-F]{32}$)")
+_ON_THE_WAY = re.compile(
+    r"(?:^|/)(?:(?:W|w)orkspaceResourceId=|resourceId=|[^/]+_[0-9a-fA-F]{32}$)" rf"|(?:^|/)(?:{_FOLDERS})$"
+)
 _TABLES = {name.lower(): table for name, table in BY_WORKSPACE.items()}
 
 Window = tuple[datetime | None, datetime | None]
@@ -118,6 +120,8 @@ def of(path: str) -> Place:
         found = match.groupdict()
         times = _span(match) if "year" in found else (None, None)
         app = _APP.search(path)
+        if not (app or is_blob or found.get("year")):
+            return Place()  # any folder may be called Event
         whose = (app[1], app[2].lower()) if app else ("", "")
         return Place(CONTINUOUS, BY_FOLDER[match["folder"]], *whose, *times)
     inner = next((part for part in path.split("/") if _CONTAINER.fullmatch(part)), "")

@@ -8,6 +8,7 @@ it comes by itself, and whoever can make a row of it knows.
 from __future__ import annotations
 
 import gzip
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
@@ -93,22 +94,25 @@ def chunks(path: Path, start: int = 0) -> Iterator[Chunk]:
 
 class Numbers:
     """
-    Numbers of lines, from 1 at the offset *start*, for whoever has to name a few of many.
+    Numbers of the lines of a file, from 1, for whoever has to name a few of many.
 
     Counting the newlines of all that is read would cost a tenth of reading it.
     """
 
-    def __init__(self, path: Path, start: int = 0) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._at, self._number = start, 1
+        self._at, self._number = 0, 1
+        self._file: BinaryIO | None = None
 
     def of(self, offset: int) -> int:
         """The number of the line that begins at *offset*, which is behind that of the last call."""
-        with opened(self._path, self._at) as file:
-            while self._at < offset:
-                block = file.read(min(CHUNK_BYTES, offset - self._at))
-                if not block:
-                    break
-                self._number += block.count(b"\n")
-                self._at += len(block)
+        if self._file is None:
+            self._file = opened(self._path)
+            weakref.finalize(self, self._file.close)
+        while self._at < offset:
+            block = self._file.read(min(CHUNK_BYTES, offset - self._at))
+            if not block:
+                break
+            self._number += block.count(b"\n")
+            self._at += len(block)
         return self._number

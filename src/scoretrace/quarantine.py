@@ -2,7 +2,7 @@
 Lines that cannot be read, set aside: which blob, which line, why, and the line itself.
 
 Each blob has a file of its own, which is written anew whenever that blob is
-read: reading an archive twice sets aside what one reading does.
+read from its beginning: reading an archive twice sets aside what one reading does.
 """
 
 from __future__ import annotations
@@ -30,10 +30,15 @@ class Quarantine:
         self.reasons: Counter[str] = Counter()
         self.files: dict[str, Path] = {}
         self.failed = ""
+        self._start = 0
         self._open: tuple[str, IO[bytes]] | None = None
 
-    def put(self, blob: str, line: int, reason: str, data: bytes, size: int = 0) -> None:
-        """Set a line of *blob* aside; *size* is how long it is where *data* is only its beginning."""
+    def begin(self, start: int) -> None:
+        """The next blob is read from the offset *start* on: what was set aside before that stays."""
+        self._start = start
+
+    def put(self, blob: str, line: int | None, offset: int, reason: str, data: bytes, size: int = 0) -> None:
+        """Set the line of *blob* at *offset* aside; *size* is how long it is where *data* is only its beginning."""
         self.counts[blob] += 1
         self.reasons[reason.partition(":")[0]] += 1
         if self.folder is None:
@@ -41,6 +46,7 @@ class Quarantine:
         row = {
             "blob": blob,
             "line": line,
+            "offset": offset,
             "reason": reason[:_REASON_CHARACTERS],
             "bytes": size or len(data),
             "text": data[:_TEXT_BYTES].decode("utf-8", "backslashreplace"),
@@ -71,7 +77,11 @@ class Quarantine:
             self.done()
             folder.mkdir(parents=True, exist_ok=True)
             beside = folder / f"{_name(blob)}.part"
-            self._open = (blob, beside.open("wb"))
+            file = beside.open("wb")
+            if self._start:
+                with suppress(FileNotFoundError):
+                    file.write(beside.with_suffix(".ndjson").read_bytes())
+            self._open = (blob, file)
         return self._open[1]
 
 

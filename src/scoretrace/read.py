@@ -116,6 +116,8 @@ def of(found: sources.Found, place: Place, path: Path) -> Blob:
 def _is_home(path: Path) -> bool:
     """Whether exports are in its folder telemetry alone; beside it a mirror of an account has those of other kinds."""
     names = {entry.name for entry in path.iterdir() if entry.is_dir()}
+    if "telemetry" in names and (path / ".scoretrace-sync.ndjson").exists():  # which `mirror` writes
+        return False
     return "telemetry" in names and not any(layouts.CONTAINERS.fullmatch(name) for name in names - {"telemetry"})
 
 

@@ -58,7 +58,7 @@ def sweep(home: Path, *, now: float, keep_seconds: float, keep_bytes: float) -> 
             total -= kept.size
             removed.append(kept.path)
             for made_of_it in kept.path.parent.glob("compacted-*.parquet") if kept.is_segment else ():
-                made_of_it.unlink()
+                made_of_it.unlink(missing_ok=True)
             _remove_empty(kept.path.parent, home)
             if kept.is_segment:
                 rows[kept.day] -= 1

@@ -73,7 +73,8 @@ class Reader:
         if blob.table is not None and blob.layout == layouts.CONTINUOUS and not self.each:
             usual = usual_lines.reader(blob.table)
         is_first = not start
-        self._numbers = lines.Numbers(blob.path, start - blob.base)
+        self._numbers = lines.Numbers(blob.path)
+        self.quarantine.begin(start)
         for chunk in lines.chunks(blob.path, start - blob.base):
             if is_first and not chunk.size:
                 is_first = False
@@ -83,12 +84,10 @@ class Reader:
                 self.unknown.update(unknown.keys(chunk.data.partition(b"\n")[0]))
             found: list[Item] = []
             if chunk.size:
-                self.quarantine.put(
-                    blob.name, self._numbers.of(chunk.start), "longer than any row", chunk.data, chunk.size
-                )
+                self._aside(blob, chunk.start, "longer than any row", chunk.data, chunk.size)
             elif chunk.last:
                 try:
-                    found = list(self._fresh(chunk.data, blob.decode(chunk.data)))
+                    found = self._last(blob, chunk)
                 except FormatError:
                     self.unfinished.add(blob.name)
                     break
@@ -104,15 +103,10 @@ class Reader:
 
     def _of_whole(self, blob: Blob, ended: Callable[[int], None]) -> Iterator[list[Item]]:
         text = whole(blob)
-        try:
-            diagnostics.unwrapped(text)
-        except FormatError:
-            self.unfinished.add(blob.name)
-            return
         chosen = self._chosen(self._message(blob, 0, text), blob)
         self.rows += len(chosen)
         yield chosen
-        ended(blob.base + len(text))
+        ended(blob.size)
 
     def _usual(self, read: usual_lines.Read, blob: Blob, chunk: lines.Chunk) -> list[Item]:
         try:
@@ -136,6 +130,13 @@ class Reader:
             at += len(line) + 1
         return found
 
+    def _last(self, blob: Blob, chunk: lines.Chunk) -> list[Item]:
+        """The items of a last line without its newline. Raises FormatError where it is not whole yet."""
+        if is_message(chunk.data):
+            diagnostics.unwrapped(chunk.data)
+            return self._message(blob, chunk.start, chunk.data)
+        return list(self._fresh(chunk.data, blob.decode(chunk.data)))
+
     def _one(self, blob: Blob, at: int, line: bytes) -> tuple[Item, ...]:
         try:
             items = blob.decode(line)
@@ -143,7 +144,7 @@ class Reader:
                 raise FormatError(f"a row of another table than {blob.table.classic}: {BY_KIND[items[0].kind].classic}")
             return self._fresh(line, items)
         except FormatError as error:
-            self.quarantine.put(blob.name, self._numbers.of(at), str(error), line)
+            self._aside(blob, at, str(error), line)
             return ()
 
     def _message(self, blob: Blob, at: int, text: bytes) -> list[Item]:
@@ -151,7 +152,7 @@ class Reader:
         try:
             records = diagnostics.unwrapped(text)
         except FormatError as error:
-            self.quarantine.put(blob.name, self._numbers.of(at), str(error), text)
+            self._aside(blob, at, str(error), text)
             return []
         return [item for record in records for item in self._one(blob, at, record)]
 
@@ -161,6 +162,11 @@ class Reader:
             return items if self.dropped.is_new(key) else ()
         self.counted.add((key,))
         return items
+
+    def _aside(self, blob: Blob, at: int, reason: str, data: bytes, size: int = 0) -> None:
+        # Of a blob whose beginning is not here the number of a line is not known.
+        number = self._numbers.of(at) if not blob.base else None
+        self.quarantine.put(blob.name, number, blob.base + at, reason, data, size)
 
     def _chosen(self, found: list[Item], blob: Blob) -> list[Item]:
         if blob.table is None:
@@ -180,12 +186,16 @@ def is_message(line: bytes) -> bool:
 
 
 def is_one_message(blob: Blob, head: bytes) -> bool:
-    """Whether a file is one message of an Event Hub over several lines."""
+    """Whether a file is one message of an Event Hub over several lines, which is whole."""
     if layouts.decoder(blob.layout) != layouts.DIAGNOSTIC or not _MESSAGE.match(head) or blob.size > lines.LINE_BYTES:
         return False
     try:
         diagnostics.unwrapped(head.lstrip().partition(b"\n")[0])
     except FormatError:
+        try:
+            diagnostics.unwrapped(whole(blob))
+        except FormatError:
+            return False
         return True
     return False
 

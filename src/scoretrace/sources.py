@@ -15,14 +15,14 @@ from typing import NamedTuple, Protocol
 
 from scoretrace import layouts, lines, settings
 from scoretrace.errors import FormatError, SourceError
-from scoretrace.formats import diagnostics
+from scoretrace.formats.reading import json_object
 from scoretrace.layouts import Place, Window
-from scoretrace.schema import BY_ROOT
+from scoretrace.schema import BY_ROOT, BY_WORKSPACE
 
 # Beside the telemetry of a home or a storage account, and none.
 _OTHERS = {"modeldata", "state"}
-_ROOT = re.compile(rb'\s*\{\s*"(\w+)"\s*:\s*\[')
-_HEAD_BYTES = 4_096
+_MESSAGE = re.compile(rb'\s*\{\s*"records"\s*:\s*\[')
+_PEEKED = 20  # lines
 _GUESSES = 4  # folders deep, into which one looks without knowing that exports are below
 
 
@@ -99,10 +99,12 @@ def walk(
             below = layouts.of(folder)
             if "telemetry" in names and folder.rpartition("/")[2] in _OTHERS:
                 continue
-            if more is not None and folder not in leading and (leading or not more):
+            if more is not None and prefix and folder not in leading and (leading or not more):
                 continue
             if (below.table is None or below.table.kind in wanted) and below.may_hold(window):
-                waiting.append((folder, more if more is None or folder in leading else more - 1))
+                left = more if more is None or folder in leading else more - 1
+                # Whose container it is nobody knows: it is looked into as far as its folders are exports.
+                waiting.append((folder, 0 if not prefix and folder not in leading else left))
 
 
 def of_container(place: Lister, start: str, kinds: Iterable[str], window: Window) -> Iterator[tuple[Found, Place]]:
@@ -114,32 +116,38 @@ def of_container(place: Lister, start: str, kinds: Iterable[str], window: Window
     return ((found, where) for found, where in walk(place, start, kinds, window, guess=_GUESSES) if where.layout)
 
 
+def looks_like_exports(place: Lister, start: str) -> bool:
+    """Whether there are exports in *start*, at a glance: of whatever times and tables."""
+    if start and layouts.leads(start):
+        return True
+    folders, blobs = place.entries(start, deep=False)
+    return any(map(layouts.leads, folders)) or any(layouts.of(blob.name).layout for blob in blobs)
+
+
 def peeked(path: Path) -> Place:
-    """What the first line of a file says, where its path says nothing."""
+    """What the first lines of a file say, where its path says nothing; one of them may be torn."""
     try:
-        with lines.opened(path) as file:
-            head = file.read(_HEAD_BYTES).removeprefix(lines.BOM)
-        match = _ROOT.match(head)
-        if match is None:
-            return _record(head, path)
-        root = match[1].decode()
-        if root == "records":
-            return Place(layouts.DIAGNOSTIC)
-        return Place(layouts.CONTINUOUS, BY_ROOT[root]) if root in BY_ROOT else Place()
-    except (OSError, EOFError):
-        return Place()
-
-
-def _record(head: bytes, path: Path) -> Place:
-    if b'"Type"' in head or b'"TimeGenerated"' in head or b'"time"' in head:
         for chunk in lines.chunks(path):
-            for line in chunk.data.splitlines():
-                try:
-                    diagnostics.decode(line)
-                except FormatError:
-                    return Place()
-                return Place(layouts.DIAGNOSTIC)
+            for line in chunk.data.split(b"\n")[:_PEEKED]:
+                place = _said_by(line)
+                if place.layout:
+                    return place
+            return Place(layouts.DIAGNOSTIC) if _MESSAGE.match(chunk.data) else Place()
+    except OSError:
+        pass
     return Place()
+
+
+def _said_by(line: bytes) -> Place:
+    try:
+        row = json_object(line)
+    except FormatError:
+        return Place()
+    root = next((key for key in row if key in BY_ROOT), None)
+    if root is not None and isinstance(row[root], list):
+        return Place(layouts.CONTINUOUS, BY_ROOT[root])
+    is_record = row.get("Type") in BY_WORKSPACE or isinstance(row.get("records"), list)
+    return Place(layouts.DIAGNOSTIC) if is_record else Place()
 
 
 def local(source: str | os.PathLike[str] | None) -> Path:

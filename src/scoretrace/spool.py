@@ -115,7 +115,7 @@ class Spool:
                 if chunk.start <= len(lines.BOM) and not start and is_one_message(blob, chunk.data):
                     text = whole(blob)
                     copy.write(_unwrapped(text))
-                    self.ends[blob.name] = len(text)
+                    self.ends[blob.name] = blob.size
                     break
                 if chunk.last and not _is_row(blob, chunk.data):
                     self.unfinished.add(blob.name)
@@ -141,7 +141,10 @@ def _is_diagnostic(blob: Blob) -> bool:
 
 def _is_row(blob: Blob, line: bytes) -> bool:
     try:
-        blob.decode(line)
+        if is_message(line):
+            diagnostics.unwrapped(line)
+        else:
+            blob.decode(line)
     except FormatError:
         return False
     return True

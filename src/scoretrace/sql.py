@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+
+_GLOB = re.compile(r"[*?\[]")
 
 
 def quote(text: str) -> str:
@@ -24,7 +27,7 @@ def read_json(files: Iterable[str], shapes: Mapping[str, str], line_bytes: int) 
     """
     columns = ", ".join(f"{quote(key)}: {quote(shape)}" for key, shape in shapes.items())
     return (
-        f"read_json([{', '.join(map(quote, files))}], format='newline_delimited', columns={{{columns}}}, "
+        f"read_json({paths(files)}, format='newline_delimited', columns={{{columns}}}, "
         f"ignore_errors=true, filename=true, hive_partitioning=false, maximum_object_size={line_bytes})"
     )
 
@@ -42,3 +45,13 @@ def name(text: str) -> str:
     '"a b"'
     """
     return '"' + text.replace('"', '""') + '"'
+
+
+def paths(files: Iterable[str]) -> str:
+    """
+    A list of just these files, whatever is in their names.
+
+    >>> paths(["a[1]*.blob"])
+    "['a[[]1][*].blob']"
+    """
+    return f"[{', '.join(quote(_GLOB.sub(lambda match: f'[{match[0]}]', file)) for file in files)}]"

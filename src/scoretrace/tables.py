@@ -24,6 +24,7 @@ _TYPES = {"string": "VARCHAR", "int": "INTEGER", "real": "DOUBLE", "dynamic": "J
 # The second is for files that have a line of more; see `lines.LINE_BYTES`.
 LINE_BYTES, LONG_LINE_BYTES = 16 * 1024**2, 64 * 1024**2
 UNPARSED = "unparsed"
+_FIRST, _LAST = "1678", "2262"  # years that nanoseconds reach
 
 Window = tuple[str | None, str | None]
 
@@ -75,7 +76,7 @@ def select(
     for family, files in groups.items():
         if family == PARQUET:
             names = ", ".join(map(sql.name, names_of(table)))
-            queries.append(f"SELECT {names} FROM read_parquet([{', '.join(map(sql.quote, files))}])")
+            queries.append(f"SELECT {names} FROM read_parquet({sql.paths(files)})")
         else:
             layout = tables_continuous if family == layouts.CONTINUOUS else tables_diagnostic
             queries.append(layout.select(table, files, line_bytes, times))
@@ -86,6 +87,9 @@ def select(
     columns = ", ".join(f"{sql.name(name)}::{kind} AS {sql.name(name)}" for name, kind in typed)
     query = f"SELECT {columns} FROM ({' UNION ALL '.join(queries)})"
     since, until = window
+    if times == NANOSECONDS:  # which no time is beyond
+        since = None if since is not None and since < _FIRST else since
+        until = None if until is not None and until > _LAST else until
     bounds = [f"timestamp >= {sql.quote(since)}::{times}"] if since else []
     bounds += [f"timestamp < {sql.quote(until)}::{times}"] if until else []
     return f"SELECT * FROM ({query}) WHERE {' AND '.join(bounds)}" if bounds else query

@@ -16,6 +16,7 @@ from scoretrace.tables_values import CHECKED, ITEM_TYPES, bucket_of, severity_of
 
 _UNCOUNTED = {"metric", "counter", "browser_timing"}  # only the sampling rate says how many these stand for
 _AGGREGATE = ("value", "count", "min", "max", "stdDev", "sum")
+_ARE_OBJECTS = "len(list_filter({0}, lambda x: x::VARCHAR NOT LIKE '{{%')) = 0"
 _LEAVES = {"duration": 'STRUCT("value" VARCHAR)', "real": 'STRUCT("value" VARCHAR)'}
 
 # Types of roots whose keys or length are not fixed: a chain of exceptions, the counter whose name is a key.
@@ -34,14 +35,22 @@ def select(table: Table, files: list[str], line_bytes: int, times: str) -> str:
     source = sql.read_json(files, _shapes(table), line_bytes)
     return (
         f"SELECT {', '.join(columns)}, {_unparsed(table)} AS unparsed FROM {source}{_unnested(table)} "
-        f'WHERE "{table.root}" IS NOT NULL'
+        f"WHERE {_is_row(table)}"
     )
 
 
 def unreadable(table: Table, files: list[str], line_bytes: int) -> str:
     """How many lines of each of *files* are no rows: ``filename``, ``lines``."""
-    source = sql.read_json(files, {table.root: _ROOTS.get(table.kind) or "JSON[]"}, line_bytes)
-    return f'SELECT filename, count(*) AS lines FROM {source} WHERE "{table.root}" IS NULL GROUP BY ALL'
+    source = sql.read_json(files, {table.root: _shapes(table)[table.root]}, line_bytes)
+    return f"SELECT filename, count(*) AS lines FROM {source} WHERE {_is_row(table)} IS NOT TRUE GROUP BY ALL"
+
+
+def _is_row(table: Table) -> str:
+    """What a root is that holds rows: an array of objects, or an empty one."""
+    root = sql.name(table.root)
+    if _ROOTS.get(table.kind) == "JSON":
+        return f"json_type({root}) = 'ARRAY'"
+    return f"({root} IS NOT NULL AND (len({root}) = 0 OR {root}[1] IS NOT NULL))"
 
 
 def _shapes(table: Table) -> dict[str, str]:
@@ -183,11 +192,17 @@ def _unparsed(table: Table) -> str:
             checks[column.classic] = (raw, _number(raw))
         elif column.form == "counter:value":
             checks[column.classic] = ("entry.value->>'value'", _number("entry.value->>'value'"))
+    dimensions = "context.custom.dimensions"
+    text = f"CASE WHEN NOT ({_ARE_OBJECTS.format(dimensions)}) THEN to_json({dimensions})::VARCHAR END"
+    checks["customDimensions"] = (text, "NULL")
     return unparsed_of(checks)
 
 
 def _dimensions(_column: Column, _table: Table) -> str:
-    return _merged("context.custom.dimensions", "substr(x::VARCHAR, 2, length(x::VARCHAR) - 2)")
+    path = "context.custom.dimensions"
+    merged = _merged(path, "substr(x::VARCHAR, 2, length(x::VARCHAR) - 2)")
+    # Of a list of anything but objects the text is in `unparsed`.
+    return f"CASE WHEN {_ARE_OBJECTS.format(path)} THEN {merged} END"
 
 
 def _measurements(_column: Column, _table: Table) -> str:
