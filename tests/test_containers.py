@@ -220,6 +220,25 @@ def test_a_blob_that_is_gone_is_named(faulty, service, upload, monkeypatch):
     assert export.summary.failed == {f"exports/{blob(name='b')}": f"exports/{blob(name='b')} is gone"}
 
 
+def test_a_blob_that_no_table_could_have_is_named(faulty, service, upload, monkeypatch):
+    """Each time the summary is asked for."""
+    upload(f"exports/{blob(name='a')}", message(1))
+    upload(f"exports/{blob(name='b')}", message(2))
+    proxy, url = faulty()
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", proxy.connection_string)
+
+    def remove(request):
+        if request.path.partition("?")[0].endswith("/b.blob"):
+            proxy.before = lambda _request: None
+            service.get_blob_client("exports", blob(name="b")).delete_blob()
+
+    proxy.before = remove
+    with scoretrace.read_export(f"{url}/exports", tables="traces") as export:
+        assert len(export.df()) == 1
+        for _ in range(2):
+            assert list(export.examine().failed) == [f"exports/{blob(name='b')}"]
+
+
 @pytest.mark.parametrize("append", [True, False])
 def test_a_blob_that_changes_while_it_is_fetched_is_whole(faulty, upload, monkeypatch, append):
     """One that is appended to is taken as far as it is; one that is replaced is begun anew."""

@@ -21,9 +21,6 @@ from scoretrace.render import chosen, count, replaced, show, show_pages
 
 _SHOWN = 1_000  # rows of a table on a terminal
 _SET_ASIDE = 3
-_SOURCE = (
-    "A folder of exports, one file, or the URL of a container or account. [default: SCORETRACE_HOME, or .scoretrace]"
-)
 
 
 @click.command("read")

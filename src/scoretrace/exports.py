@@ -338,7 +338,7 @@ class Export:
         """
         Write to the bookmark how far was read, so that the next reading goes on there.
 
-        An iteration does so by itself, for each blob when its items have been taken.
+        An iteration does so by itself, once a second at the most and at its end.
         """
         if self._bookmark is None:
             return
@@ -351,8 +351,8 @@ class Export:
         """The blobs that may have rows of what was asked for, which are on this machine then."""
         return list(self._here())
 
-    def _found(self) -> Iterator[Blob]:
-        """The blobs with something new, one after the other."""
+    def _found(self, keep: Path | None = None) -> Iterator[Blob]:
+        """The blobs with something new, one after the other; those of a container stay in *keep*, if at all."""
         if not sources.is_remote(self._source):
             for blob in read.find(self._source, self._kinds, self._window):
                 if self._offsets.get(blob.name) != blob.size:
@@ -360,11 +360,14 @@ class Export:
             return
         from scoretrace.downloads import ahead
 
+        # What could not be fetched for tables stays so, however often they are looked at.
+        failures = self._failed if keep is None else self._spool.failed
+
         def failed(name: str, error: Exception) -> None:
-            self._failed[name] = str(error)
+            failures[name] = str(error)
 
         container, found = self.listed()
-        yield from ahead(container, found, offsets=self._offsets, failed=failed)
+        yield from ahead(container, found, offsets=self._offsets, failed=failed, keep=keep)
 
     def listed(self) -> tuple[Any, Iterator[Any]]:
         """The container that is read, and its blobs with something new."""
@@ -382,17 +385,7 @@ class Export:
 
     def _here(self) -> list[Blob]:
         if self._blobs is None:
-            if sources.is_remote(self._source):
-                from scoretrace.downloads import ahead
-
-                def failed(name: str, error: Exception) -> None:
-                    self._failed[name] = str(error)
-
-                container, found = self.listed()
-                kept = self._spool.folder
-                self._blobs = list(ahead(container, found, offsets=self._offsets, failed=failed, keep=kept))
-            else:
-                self._blobs = list(self._found())
+            self._blobs = list(self._found(self._spool.folder if sources.is_remote(self._source) else None))
         return self._blobs
 
     def _select(self, table: Table) -> str:
