@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "scoretrace"
 # Who may import whom: a module imports from the layers before its own, and from no other of its own.
 LAYERS = (
     {"errors", "forks", "locks", "backoff", "sql", ""},
-    {"ticks", "connections", "item", "kusto_text", "lines"},
+    {"ticks", "connections", "item", "lines"},
     {"moments", "quarantine", "repeats"},
     {"schema", "setting_values", "blobs", "sampling"},
     {"settings"},
@@ -75,6 +75,17 @@ LAYERS = (
     {"compat", "model_data_columns"},
     {"model_data_csv", "model_data_events"},
     {"model_data"},
+    {"kql", "kql.literals", "kql.syntax", "kql.places"},
+    {"kql.tokens", "kql.values", "kql.naming", "kql.parser_operators"},
+    {"kql.parser", "kql.relations"},
+    {"kql.parameters", "kql.functions", "kql.invocations"},
+    {"kql.aggregates", "kql.forms", "kql.expressions"},
+    {"kql.calls", "kql.selecting", "kql.joining", "kql.series"},
+    {"kql.grouping", "kql.expanding", "kql.plugins", "kql.matching", "kql.searching"},
+    {"kql.pipelines"},
+    {"kql.compiler", "kql.support"},
+    {"bundled", "result"},
+    {"azure_logs"},
     {"engine"},
     {"scoring", "sidecar", "endpoint", "guarding", "middleware", "diagnosis"},
     {"pipelines", "memory", "render"},
@@ -179,7 +190,7 @@ import scoretrace
 scoretrace.configure()
 logging.getLogger("score").info("m"); print("m" * 9000); scoretrace.log(a=[1])
 with scoretrace.request_context("r"): pass
-optional = {"duckdb", "duckdb_kql", "click", "rich", "azure", "opentelemetry", "opencensus", "numpy", "pandas"}
+optional = {"duckdb", "click", "rich", "azure", "opentelemetry", "opencensus", "numpy", "pandas"}
 assert not optional & set(sys.modules), optional & set(sys.modules)
 """
     subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)

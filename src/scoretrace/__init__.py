@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from scoretrace.collect.model_data_collector import ModelDataCollector
     from scoretrace.compaction import compact
     from scoretrace.diagnosis import doctor
-    from scoretrace.engine import Result, queries, query
+    from scoretrace.engine import queries, query
     from scoretrace.errors import (
         CollectionError,
         FormatError,
@@ -110,7 +110,7 @@ _HOMES = {
     ),
     "payload": "payloads",
     "read_model_data": "model_data",
-    "Result": "engine",
+    "Result": "result",
     "queries": "engine",
     "query": "engine",
     "score": "scoring",

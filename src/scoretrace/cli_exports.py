@@ -14,10 +14,10 @@ import scoretrace
 from scoretrace import sql
 from scoretrace.cli_model_data import connected, duckdb_error
 from scoretrace.cli_options import output_options
-from scoretrace.engine import Result, pages
 from scoretrace.errors import SourceError
 from scoretrace.exports import Export, Held, Summary
 from scoretrace.render import chosen, count, replaced, show, show_pages
+from scoretrace.result import Result, pages
 
 _SHOWN = 1_000  # rows of a table on a terminal
 _SET_ASIDE = 3

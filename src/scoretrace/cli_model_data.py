@@ -12,12 +12,12 @@ import scoretrace
 from scoretrace import sql
 from scoretrace.cli_options import output_options, source_option
 from scoretrace.collect.correlated import TIMESTAMP
-from scoretrace.engine import Result
 from scoretrace.errors import MissingExtraError, SourceError
 from scoretrace.model_data import call_of, number_of, said
 from scoretrace.model_data_files import Collected, summary
 from scoretrace.moments import moment
 from scoretrace.render import show
+from scoretrace.result import Result
 
 
 @click.group("model-data")

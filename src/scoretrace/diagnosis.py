@@ -142,7 +142,7 @@ def _extras(settings: Settings) -> list[Finding]:
             instrument.check(settings.instrument)
     except ScoretraceError as error:
         return [Finding("packages", str(error), ok=False)]
-    missing = [name for name, package in (("cli", "rich"), ("query", "duckdb_kql")) if _is_missing(package)]
+    missing = [name for name, package in (("cli", "rich"), ("query", "duckdb")) if _is_missing(package)]
     return [Finding("packages", f"not installed: scoretrace[{','.join(missing)}]")] if missing else []
 
 

@@ -27,8 +27,8 @@ from scoretrace.settings import Settings
 from scoretrace.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from scoretrace.engine import Result
     from scoretrace.item import Item
+    from scoretrace.result import Result
 
 
 class _Segment:

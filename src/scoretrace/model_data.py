@@ -102,11 +102,12 @@ def create_view(
     connection: duckdb.DuckDBPyConnection,
     source: str | os.PathLike[str] | None,
     window: tuple[str | None, str | None] = (None, None),
-) -> None:
+) -> list[str]:
     """
     Create the view `schema.MODEL_DATA` over all that was collected in *source*, as `tables.create_views` does.
 
     The data of a row are one dynamic column, whatever columns they have.
+    Returns the files that it reads.
     """
     try:
         files = find(source)
@@ -123,6 +124,7 @@ def create_view(
     empty = ", ".join(f"NULL::{kind} AS {sql.name(name)}" for name, kind in MODEL_DATA_COLUMNS.items())
     query = " UNION ALL BY NAME ".join(f"({part})" for part in parts) or f"SELECT {empty} WHERE false"
     connection.execute(f"CREATE OR REPLACE VIEW {sql.name(MODEL_DATA)} AS {query}")
+    return [str(file.path) for file in files]
 
 
 def _as_table(rows: Any, designation: str) -> str:

@@ -88,12 +88,13 @@ def _copy(path: Path, end: int) -> Path:
     """A file with the first *end* bytes of *path*, as long as this process lives; of each there is one."""
     name = f"{hashlib.sha256(os.fspath(path).encode('utf-8', 'surrogateescape')).hexdigest()}.csv"
     with path.open("rb") as file:
-        _copies().put(name, file.read(end))
-    return _copies().path(name)
+        FolderBlobs(copies()).put(name, file.read(end))
+    return FolderBlobs(copies()).path(name)
 
 
 @cache
-def _copies() -> FolderBlobs:
+def copies() -> str:
+    """The folder that holds copies of what is being written while it is read; it ends with the process."""
     folder, process = tempfile.mkdtemp(prefix="scoretrace-"), os.getpid()
 
     def remove() -> None:
@@ -101,7 +102,7 @@ def _copies() -> FolderBlobs:
             shutil.rmtree(folder, ignore_errors=True)
 
     atexit.register(remove)
-    return FolderBlobs(folder)
+    return folder
 
 
 def _ends_torn(path: Path) -> bool:

@@ -22,8 +22,8 @@ import msgspec
 
 from scoretrace import ticks
 from scoretrace.diagnosis import Finding
-from scoretrace.engine import Page, Result
 from scoretrace.item import Dependency, ExceptionItem, Item, Request, Trace
+from scoretrace.result import Page, Result
 from scoretrace.schema import SEVERITIES
 
 FORMATS = ("table", "json", "ndjson", "csv", "parquet")

@@ -45,19 +45,28 @@ def create_views(
     parts: Iterable[Part],
     window: Window = (None, None),
     line_bytes: int = LINE_BYTES,
+    kinds: Iterable[Table] = TABLES,
 ) -> None:
     """
-    Create a view for each table, over those of *parts* that may have its rows.
+    Create a view for each table of *kinds*, over those of *parts* that may have its rows.
 
     *window* is the ISO 8601 time from which on, and before which, rows are in
     the views: what Azure applies outside a query as its time span. DuckDB takes
     several times *line_bytes*, the longest line, of memory for each thread.
     """
     parts = list(parts)
-    for table in TABLES:
+    for table in kinds:
         columns = ", ".join(sql.name(column.classic) for column in table.all_columns)
         rows = select(table, parts, window, line_bytes, MICROSECONDS)
         connection.execute(f"CREATE OR REPLACE VIEW {sql.name(table.classic)} AS SELECT {columns} FROM ({rows})")
+
+
+def create_workspace_view(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Create the view of *table* under its workspace name, over the classic one."""
+    rows = f"SELECT *, NULL::JSON AS {UNPARSED} FROM {sql.name(table.classic)}"
+    columns = ", ".join(dict.fromkeys(sql.name(column.workspace) for column in table.all_columns if column.workspace))
+    query = f"SELECT {columns} FROM ({as_workspace(table, rows)})"
+    connection.execute(f"CREATE OR REPLACE VIEW {sql.name(table.workspace)} AS {query}")
 
 
 def select(

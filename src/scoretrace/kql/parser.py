@@ -1,0 +1,663 @@
+"""
+A query as a tree: statements, expressions and sources; the operators are in `parser_operators`.
+
+Written against Microsoft's grammar of Kusto, whose precedence it keeps: ``or``,
+``and``, equality and ``in``, comparison, sums, products, and closest of all the
+operators on text.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scoretrace.errors import QuerySyntaxError
+from scoretrace.kql import parser_operators
+from scoretrace.kql.places import Places
+from scoretrace.kql.syntax import (
+    Between,
+    Binary,
+    Call,
+    Datatable,
+    Expression,
+    Function,
+    InList,
+    Let,
+    Literal,
+    Member,
+    Name,
+    Named,
+    Operator,
+    Parameter,
+    Path,
+    Pattern,
+    Pipeline,
+    Print,
+    Query,
+    Range,
+    SortKey,
+    Star,
+    TypeOf,
+    Unary,
+)
+from scoretrace.kql.tokens import Token, tokens
+
+TYPES = {
+    "bool": "bool",
+    "boolean": "bool",
+    "date": "datetime",
+    "datetime": "datetime",
+    "decimal": "decimal",
+    "double": "real",
+    "dynamic": "dynamic",
+    "guid": "guid",
+    "int": "int",
+    "long": "long",
+    "real": "real",
+    "string": "string",
+    "time": "timespan",
+    "timespan": "timespan",
+}
+_EQUALITY = {"==", "!=", "<>", "=~", "!~"}
+_LISTS = {"in", "!in", "in~", "!in~", "has_any", "has_all"}
+_TEXT_STEMS = ("contains", "has", "startswith", "endswith", "hasprefix", "hassuffix")
+TEXT_OPERATORS = frozenset(f"{no}{stem}{case}" for no in ("", "!") for stem in _TEXT_STEMS for case in ("", "_cs"))
+_TYPED = {"bool", "boolean", "int", "long", "real", "double", "decimal"}
+_WORDS = {"and", "or", "in", "has_any", "has_all", "between", "matches", "contains", "by", "on", "to", "from", "step"}
+_OUTSIDE = {
+    "cluster": "there is one database here",
+    "database": "there is one database here",
+    "workspace": "there is one workspace here",
+    "app": "there is one application here",
+    "resource": "there is one resource here",
+    "externaldata": "queries read nothing from outside",
+    "external_table": "queries read nothing from outside",
+    "stored_query_result": "there are no stored results here",
+}
+DEPTH = 50  # brackets in brackets: more than queries have, and far from the limit of Python
+
+
+def parse(text: str) -> Query:
+    """
+    The tree of a query.
+
+    Raises:
+        QuerySyntaxError: it is no Kusto, with the place where that shows.
+    """
+    return Parser(text).query()
+
+
+class Parser:
+    """Goes through the tokens of one query."""
+
+    def __init__(self, text: str) -> None:
+        self.places = Places(text)
+        self._tokens = tokens(self.places)
+        self._index = 0
+        self._depth = 0
+        self.is_searching = False  # where a colon means has
+
+    # Moving along.
+
+    @property
+    def token(self) -> Token:
+        """The token that comes next."""
+        return self._tokens[self._index]
+
+    def ahead(self, count: int = 1) -> Token:
+        """The token *count* after the next."""
+        return self._tokens[min(self._index + count, len(self._tokens) - 1)]
+
+    def take(self) -> Token:
+        """The next token, which is passed."""
+        token = self.token
+        if token.kind != "end":
+            self._index += 1
+        return token
+
+    def at_sign(self, *signs: str) -> bool:
+        """Whether the next token is one of these signs."""
+        return self.token.kind == "sign" and self.token.text in signs
+
+    def at_word(self, *words: str) -> bool:
+        """Whether the next token is one of these words."""
+        return self.token.kind == "name" and self.token.text in words
+
+    def skip(self, sign: str) -> bool:
+        """Pass *sign* if it is next."""
+        if self.at_sign(sign):
+            self._index += 1
+            return True
+        return False
+
+    def skip_word(self, word: str) -> bool:
+        """Pass *word* if it is next."""
+        if self.at_word(word):
+            self._index += 1
+            return True
+        return False
+
+    def expect(self, sign: str) -> Token:
+        """The sign that has to be next."""
+        if not self.at_sign(sign):
+            raise self.unexpected(sign)
+        return self.take()
+
+    def expect_word(self, *words: str) -> str:
+        """The word of these that has to be next."""
+        if not self.at_word(*words):
+            raise self.unexpected(" or ".join(words))
+        return self.take().text
+
+    def unexpected(self, wanted: str) -> QuerySyntaxError:
+        """The error for a token that is not what is wanted."""
+        token = self.token
+        found = "the query ends" if token.kind == "end" else f"there is {token.text[:40]!r}"
+        hint = "; a comparison is written ==" if token.text == "=" else ""
+        return self.places.syntax(token.at, f"{found} where {wanted} is expected{hint}")
+
+    # Statements.
+
+    def query(self) -> Query:
+        """The whole text."""
+        options: dict[str, Any] = {}
+        lets: list[Let] = []
+        body: Expression | None = None
+        while self.token.kind != "end":
+            if self.skip(";"):
+                continue
+            if body is not None:
+                raise self.unexpected("the end of the query")
+            if self.at_word("let"):
+                lets.append(self.let())
+            elif self.at_word("set"):
+                self.take()
+                name = self.name()
+                options[name] = self.expression() if self.skip("=") else True
+            elif self.at_word("declare"):
+                lets.extend(self.declared())
+            elif self.at_word("alias", "restrict"):
+                raise self.places.unsupported(self.token.at, f"the statement {self.token.text}")
+            elif self.at_sign("."):
+                raise self.places.unsupported(
+                    self.token.at, "control commands", "change a database, and there is none here"
+                )
+            else:
+                body = self.pipeline()
+            if self.token.kind != "end" and not self.at_sign(";"):
+                raise self.unexpected("an operator after |, or the end of the statement")
+        if body is None:
+            at = lets[-1].at if lets else 0
+            raise self.places.syntax(at, "there are only statements and no query" if lets else "the query is empty")
+        return Query(self.places.text, options, tuple(lets), body)
+
+    def let(self) -> Let:
+        """``let name = value``."""
+        self.expect_word("let")
+        at = self.token.at
+        name = self.name()
+        self.expect("=")
+        if self.at_word("view") and self.ahead().text == "(":
+            self.take()
+        if self._at_function():
+            return Let(at, name, self.function())
+        return Let(at, name, self.pipeline())
+
+    def declared(self) -> list[Let]:
+        """``declare query_parameters(name: type = default, ...)``, each as a let with its default."""
+        self.expect_word("declare")
+        self.expect_word("query_parameters")
+        at = self.token.at
+        lets = []
+        for parameter in self._parameters():
+            if parameter.default is None:
+                raise self.places.wrong(at, f"the query parameter {parameter.name} has no value")
+            lets.append(Let(at, parameter.name, parameter.default))
+        return lets
+
+    def _at_function(self) -> bool:
+        """Whether ``(...) {`` follows, and not a value in brackets."""
+        if not self.at_sign("("):
+            return False
+        depth = 0
+        for index in range(self._index, len(self._tokens)):
+            token = self._tokens[index]
+            if token.kind == "sign":
+                depth += {"(": 1, ")": -1}.get(token.text, 0)
+                if depth == 0:
+                    return self._tokens[index + 1].text == "{"
+        return False
+
+    def function(self) -> Function:
+        """``(parameters) { statements; value }``."""
+        at = self.token.at
+        parameters = self._parameters()
+        self.expect("{")
+        lets = []
+        while self.at_word("let"):
+            lets.append(self.let())
+            self.expect(";")
+        body = self.pipeline()
+        self.skip(";")
+        self.expect("}")
+        return Function(at, parameters, tuple(lets), body)
+
+    def _parameters(self) -> tuple[Parameter, ...]:
+        self.expect("(")
+        parameters = []
+        while not self.at_sign(")"):
+            name = self.name()
+            self.expect(":")
+            if self.at_sign("("):
+                parameters.append(Parameter(name, "table", self.row_schema()))
+            else:
+                kind = self.type_name()
+                default = self._constant() if self.skip("=") else None
+                parameters.append(Parameter(name, kind, (), default))
+            if not self.skip(","):
+                break
+        self.expect(")")
+        return tuple(parameters)
+
+    def _constant(self) -> Literal:
+        at = self.token.at
+        value = self.expression()
+        if isinstance(value, Unary) and isinstance(value.operand, Literal) and value.operator == "-":
+            return Literal(at, value.operand.type, -value.operand.value)
+        if not isinstance(value, Literal):
+            raise self.places.syntax(at, "a default is a literal")
+        return value
+
+    def row_schema(self) -> tuple[tuple[str, str], ...]:
+        """``(name: type, ...)``; an asterisk in it is the column ``*`` without a type."""
+        self.expect("(")
+        columns = []
+        while not self.at_sign(")"):
+            if self.skip("*"):
+                columns.append(("*", ""))
+            else:
+                name = self.name()
+                self.expect(":")
+                columns.append((name, self.type_name()))
+            if not self.skip(","):
+                break
+        self.expect(")")
+        return tuple(columns)
+
+    def type_name(self) -> str:
+        """The name of a type, as Kusto's own."""
+        token = self.take()
+        if token.text not in TYPES:
+            raise self.places.syntax(token.at, f"{token.text or 'nothing'} is no type: there are {', '.join(TYPES)}")
+        return TYPES[token.text]
+
+    def name(self) -> str:
+        """A name, bare or as ``['any text']``."""
+        if self.at_sign("[") and self.ahead().kind == "string":
+            self.take()
+            name: str = self.take().value
+            self.expect("]")
+            return name
+        if self.token.kind != "name":
+            raise self.unexpected("a name")
+        return self.take().text
+
+    # Pipelines and what rows come from.
+
+    def pipeline(self) -> Expression:
+        """A source and the operators behind it; without any, the source itself."""
+        self._depth += 1
+        if self._depth > DEPTH:
+            raise self.places.wrong(self.token.at, f"brackets are nested deeper than {DEPTH}")
+        at = self.token.at
+        source = self._source()
+        operators = []
+        while self.skip("|"):
+            operators.append(parser_operators.operator(self))
+        self._depth -= 1
+        if not operators and not isinstance(source, Operator):
+            return source
+        return Pipeline(at, source, tuple(operators))
+
+    def _source(self) -> Expression | Operator:
+        following = self.ahead()
+        if self.token.kind != "name" or following.text in {".", "==", ",", ")"}:
+            return self.expression()
+        word = self.token.text
+        if word == "datatable" and following.text == "(":
+            return self._datatable()
+        if word == "range" and following.kind == "name" and self.ahead(2).text == "from":
+            return self._range()
+        if word == "print":
+            at = self.take().at
+            return Print(at, self.named_list())
+        if word == "union" and following.text != "|":
+            return parser_operators.operator(self)
+        if word in {"search", "find"} and following.text != "|":
+            return parser_operators.operator(self)
+        if word == "evaluate":
+            raise self.places.unsupported(self.token.at, "evaluate without a source")
+        return self.expression()
+
+    def _datatable(self) -> Datatable:
+        at = self.take().at
+        columns = self.row_schema()
+        self.expect("[")
+        values = []
+        while not self.at_sign("]"):
+            values.append(self.expression())
+            if not self.skip(","):
+                break
+        self.expect("]")
+        if not columns or len(values) % len(columns):
+            raise self.places.wrong(at, f"a datatable of {len(columns)} columns cannot have {len(values)} values")
+        return Datatable(at, columns, tuple(values))
+
+    def _range(self) -> Range:
+        at = self.take().at
+        name = self.name()
+        self.expect_word("from")
+        start = self.expression()
+        self.expect_word("to")
+        stop = self.expression()
+        self.expect_word("step")
+        return Range(at, name, start, stop, self.expression())
+
+    # Expressions.
+
+    def named_list(self) -> tuple[Named, ...]:
+        """``a = x, y, (b, c) = f(z)``."""
+        found = [self.named()]
+        while self.skip(","):
+            found.append(self.named())
+        return tuple(found)
+
+    def named(self) -> Named:
+        """``name = value``, or a value."""
+        at = self.token.at
+        names: tuple[str, ...] = ()
+        if self._at_assignment():
+            names = (self.name(),)
+            self.expect("=")
+        elif self.at_sign("(") and self._at_names():
+            self.take()
+            several = [self.name()]
+            while self.skip(","):
+                several.append(self.name())
+            self.expect(")")
+            self.expect("=")
+            names = tuple(several)
+        return Named(at, self.expression(), names)
+
+    def _at_assignment(self) -> bool:
+        if self.token.kind == "name":
+            return self.ahead().text == "=" and self.ahead().kind == "sign"
+        return self.at_sign("[") and self.ahead().kind == "string" and self.ahead(3).text == "="
+
+    def _at_names(self) -> bool:
+        """Whether ``(a, b) =`` follows."""
+        index = self._index + 1
+        while self._tokens[index].kind == "name" and self._tokens[index + 1].text == ",":
+            index += 2
+        return (
+            self._tokens[index].kind == "name"
+            and self._tokens[index + 1].text == ")"
+            and self._tokens[min(index + 2, len(self._tokens) - 1)].text == "="
+        )
+
+    def sort_keys(self) -> tuple[SortKey, ...]:
+        """``a asc, b desc nulls first``."""
+        keys = [self.sort_key()]
+        while self.skip(","):
+            keys.append(self.sort_key())
+        return tuple(keys)
+
+    def sort_key(self) -> SortKey:
+        """One value to sort by: falling, unless the query says otherwise."""
+        value = self.named().value
+        ascending = False
+        if self.at_word("asc", "desc", "granny-asc", "granny-desc"):
+            ascending = self.take().text == "asc"
+        first = self.expect_word("first", "last") == "first" if self.skip_word("nulls") else None
+        return SortKey(value, ascending, first)
+
+    def expression(self) -> Expression:
+        """A value."""
+        left = self._and()
+        while self.at_word("or"):
+            at = self.take().at
+            left = Binary(at, "or", left, self._and())
+        return left
+
+    def _and(self) -> Expression:
+        left = self._equality()
+        while self.at_word("and"):
+            at = self.take().at
+            left = Binary(at, "and", left, self._equality())
+        return left
+
+    def _equality(self) -> Expression:
+        left = self._comparison()
+        while True:
+            token = self.token
+            if token.kind == "sign" and token.text in _EQUALITY:
+                self.take()
+                left = Binary(token.at, "!=" if token.text == "<>" else token.text, left, self._comparison())
+            elif token.text in _LISTS and token.kind in {"name", "sign"}:
+                self.take()
+                left = InList(token.at, token.text, left, self._items())
+            elif token.text in {"between", "!between"}:
+                self.take()
+                self.expect("(")
+                low = self.expression()
+                self.expect("..")
+                high = self.expression()
+                self.expect(")")
+                left = Between(token.at, left, low, high, token.text[0] == "!")
+            else:
+                return left
+
+    def _items(self) -> tuple[Expression, ...]:
+        self.expect("(")
+        items = []
+        while not self.at_sign(")"):
+            items.append(self.pipeline())
+            if not self.skip(","):
+                break
+        self.expect(")")
+        return tuple(items)
+
+    def _comparison(self) -> Expression:
+        left = self._sum()
+        while self.at_sign("<", ">", "<=", ">="):
+            token = self.take()
+            left = Binary(token.at, token.text, left, self._sum())
+        return left
+
+    def _sum(self) -> Expression:
+        left = self._product()
+        while self.at_sign("+", "-"):
+            token = self.take()
+            left = Binary(token.at, token.text, left, self._product())
+        return left
+
+    def _product(self) -> Expression:
+        left = self._text_operation()
+        while self.at_sign("*", "/", "%"):
+            token = self.take()
+            left = Binary(token.at, token.text, left, self._text_operation())
+        return left
+
+    def _text_operation(self) -> Expression:
+        left = self._unary()
+        while True:
+            token = self.token
+            if token.kind in {"name", "sign"} and token.text in TEXT_OPERATORS:
+                self.take()
+                left = Binary(token.at, token.text, left, self._unary())
+            elif self.at_word("matches") and self.ahead().text == "regex":
+                self.take()
+                self.take()
+                left = Binary(token.at, "matches regex", left, self._unary())
+            elif self.is_searching and self.at_sign(":"):
+                self.take()
+                left = Binary(token.at, "has", left, self._unary())
+            else:
+                return left
+
+    def _unary(self) -> Expression:
+        if self.at_sign("-", "+"):
+            token = self.take()
+            return Unary(token.at, token.text, self._unary())
+        return self._postfix(self._primary())
+
+    def _postfix(self, value: Expression) -> Expression:
+        at = value.at
+        members: list[Member] = []
+        while True:
+            if self.at_sign(".") and self.ahead().kind in {"name", "sign"}:
+                self.take()
+                if self.at_sign("["):
+                    self.take()
+                    members.append(Member(self.take().value))
+                    self.expect("]")
+                else:
+                    members.append(Member(self.name()))
+            elif self.at_sign("["):
+                self.take()
+                index = self.expression()
+                self.expect("]")
+                if isinstance(index, Literal) and index.type == "string":
+                    members.append(Member(index.value))
+                else:
+                    members.append(Member(index=index))
+            else:
+                return Path(at, value, tuple(members)) if members else value
+
+    def _primary(self) -> Expression:
+        token = self.token
+        if token.kind == "string":
+            self.take()
+            parts = [token.value]
+            while self.token.kind == "string":  # texts side by side are one
+                parts.append(self.take().value)
+            return Literal(token.at, "string", "".join(parts))
+        if token.kind not in {"name", "sign", "end"}:
+            self.take()
+            return Literal(token.at, token.kind, token.value)
+        if token.kind == "name":
+            return self._word()
+        if self.skip("("):
+            value = self.pipeline()
+            self.expect(")")
+            return value
+        if self.at_sign("*"):
+            self.take()
+            return Star(token.at)
+        if self.at_sign("[") and self.ahead().kind == "string":
+            return Name(token.at, self.name())
+        raise self.unexpected("a value")
+
+    def _word(self) -> Expression:
+        token = self.take()
+        word = token.text
+        if word in {"true", "false"}:
+            return Literal(token.at, "bool", word == "true")
+        if self.at_sign("*") and self.token.at == token.end and self.ahead().text in {",", ")", "|", "", ";"}:
+            self.take()
+            return Pattern(token.at, f"{word}*")
+        if not self.at_sign("("):
+            return Name(token.at, word)
+        if word == "dynamic":
+            return self._dynamic(token.at)
+        if word in _OUTSIDE:
+            raise self.places.unsupported(token.at, f"{word}()", f"is not supported: {_OUTSIDE[word]}")
+        if word == "typeof":
+            self.take()
+            kind = self.type_name()
+            self.expect(")")
+            return TypeOf(token.at, kind)
+        if word in _TYPED:
+            return self._typed(token)
+        self.take()
+        arguments: list[Expression] = []
+        while not self.at_sign(")"):
+            arguments.append(self._argument())
+            if not self.skip(","):
+                break
+        self.expect(")")
+        return Call(token.at, word, tuple(arguments))
+
+    def _argument(self) -> Expression:
+        if self._at_assignment():  # pack(name = value) and the like name an argument for the reader only
+            self.name()
+            self.expect("=")
+        return self.pipeline()
+
+    def _typed(self, token: Token) -> Expression:
+        """``long(5)``, ``real(null)``, ``int(-3)``."""
+        self.expect("(")
+        kind = TYPES[token.text]
+        if self.skip_word("null"):
+            self.expect(")")
+            return Literal(token.at, kind, None)
+        sign = -1 if self.skip("-") else 1
+        self.skip("+")
+        if kind == "real" and self.at_word("inf", "nan"):
+            value = sign * float(self.take().text)
+            self.expect(")")
+            return Literal(token.at, kind, value)
+        inner = self.expression()
+        self.expect(")")
+        if isinstance(inner, Literal) and inner.type in {"long", "real", "bool"} and inner.value is not None:
+            plain = inner.value if kind == "bool" else sign * inner.value
+            if kind in {"real", "decimal"}:
+                return Literal(token.at, kind, float(plain))
+            if kind == "bool":
+                return Literal(token.at, kind, bool(plain))
+            if kind == "int" and not -(2**31) <= plain < 2**31:
+                raise self.places.wrong(token.at, f"{plain} is larger than an int can be")
+            return Literal(token.at, kind, int(plain))
+        raise self.places.wrong(token.at, f"{token.text}(...) takes a literal: to{token.text}() converts")
+
+    def _dynamic(self, at: int) -> Literal:
+        self.expect("(")
+        value = self._json()
+        self.expect(")")
+        return Literal(at, "dynamic", value)
+
+    def _json(self) -> Any:
+        """A JSON value as Kusto writes it: also in single quotes, and with Kusto's own literals."""
+        token = self.token
+        if self.skip("["):
+            items = []
+            while not self.at_sign("]"):
+                items.append(self._json())
+                if not self.skip(","):
+                    break
+            self.expect("]")
+            return items
+        if self.skip("{"):
+            found = {}
+            while not self.at_sign("}"):
+                if self.token.kind != "string":
+                    raise self.unexpected("the name of a property in quotes")
+                key = self.take().value
+                self.expect(":")
+                found[key] = self._json()
+                if not self.skip(","):
+                    break
+            self.expect("}")
+            return found
+        if self.skip_word("null"):
+            return None
+        if self.skip("-"):
+            return -self._json()
+        if token.kind == "name" and token.text == "dynamic":
+            self.take()
+            return self._dynamic(token.at).value
+        value = self._primary()
+        if not isinstance(value, Literal):
+            raise self.places.syntax(token.at, "a dynamic holds literals only")
+        if value.type in {"datetime", "timespan"}:
+            raise self.places.unsupported(token.at, f"a {value.type} in a dynamic literal")
+        return value.value
