@@ -126,7 +126,9 @@ def percentile(node: Call, scope: Scope, filtered: str, share: float) -> Value:
     ordered = _checked(
         scope.value(node.arguments[0]), node.arguments[0], node, scope, _ORDERED, "what can be put in an order"
     )
-    return Value(f"quantile_disc({ordered.sql}, {share / 100!r}){_filter(filtered)}", ordered.type)
+    kind = "long" if ordered.type == "int" else ordered.type
+    body = f"quantile_disc({ordered.sql}, {share / 100!r}){_filter(filtered)}"
+    return Value(f"CAST({body} AS BIGINT)" if kind != ordered.type else body, kind)
 
 
 def _percentile(node: Call, scope: Scope, filtered: str) -> Value:

@@ -138,7 +138,10 @@ def _to_scalar(node: Call, scope: Scope) -> Value:
 
 
 def _join(node: Call, scope: Scope) -> Value:
-    parts = [values.text(one).sql for one in argument_values(node, scope, 1, 64)]
+    found = [values.text(one) for one in argument_values(node, scope, 1, 64)]
+    if all(one.is_constant for one in found):
+        return constant("string", "".join(one.constant for one in found))
+    parts = [one.sql for one in found]
     return Value(f"({' || '.join(parts)})" if len(parts) > 1 else parts[0], "string", nullable=False)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from scoretrace import sql
+from scoretrace.errors import UnknownNameError
 from scoretrace.kql import values
 from scoretrace.kql.relations import Column, Relation, Scope, sql_names
 from scoretrace.kql.syntax import Binary, Expression, Member, Name, Operator, Path, Pattern
@@ -158,8 +159,12 @@ def union(operator: Operator, relation: Relation | None, scope: Scope) -> Relati
     for node in operator.parts["queries"]:
         if isinstance(node, Pattern):
             sources += tables(node, scope)
-        elif not (is_fuzzy and isinstance(node, Name) and not scope.is_tabular(node)):
+            continue
+        try:
             sources.append(scope.rows(node))
+        except UnknownNameError:
+            if not is_fuzzy:
+                raise
     if not sources:
         raise scope.places.wrong(operator.at, "none of the tables of this union is there")
     source = operator.parameters.get("withsource") or operator.parameters.get("with_source")

@@ -39,7 +39,7 @@ def is_tabular(node: Expression, scope: Scope) -> bool:
             return bound.relation is not None
         return node.name in scope.builder.tables
     if isinstance(node, Call):
-        if node.name in {"materialize", "view"}:
+        if node.name in {"materialize", "table", "view"}:
             return True
         bound = scope.names.find(node.name)
         return bound is not None and invocations.gives_rows(bound, scope)
@@ -124,6 +124,11 @@ def _call(node: Call, scope: Scope) -> Relation:
         return invocations.tabular(node, bound, scope)
     if node.name in {"materialize", "view"} and len(node.arguments) == 1:
         return _shared(rows(node.arguments[0], scope), scope)
+    if node.name == "table" and len(node.arguments) == 1:
+        name = scope.value(node.arguments[0])
+        if name.type != "string" or not name.is_constant:
+            raise scope.places.wrong(node.at, "table() takes the name of a table as a literal")
+        return _table(Name(node.at, name.constant), scope)
     found = scope.value(node)
     return _single([("print_0", found)], scope)
 
