@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "scoretrace"
 # Who may import whom: a module imports from the layers before its own, and from no other of its own.
 LAYERS = (
     {"errors", "forks", "locks", "backoff", "sql", ""},
-    {"ticks", "connections", "item", "lines"},
+    {"ticks", "connections", "item", "lines", "optional"},
     {"moments", "quarantine", "repeats"},
     {"schema", "setting_values", "blobs", "sampling"},
     {"settings"},
@@ -84,9 +84,11 @@ LAYERS = (
     {"kql.grouping", "kql.expanding", "kql.plugins", "kql.matching", "kql.searching"},
     {"kql.pipelines"},
     {"kql.compiler", "kql.support"},
-    {"bundled", "result"},
+    {"bundled", "charts"},
+    {"result"},
     {"azure_logs"},
     {"engine"},
+    {"query_api", "kql_check"},
     {"scoring", "sidecar", "endpoint", "guarding", "middleware", "diagnosis"},
     {"pipelines", "memory", "render"},
     {"pytest_plugin"},

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from scoretrace.collect.model_data_collector import ModelDataCollector
     from scoretrace.compaction import compact
     from scoretrace.diagnosis import doctor
-    from scoretrace.engine import queries, query
+    from scoretrace.engine import portal_link, queries, query
     from scoretrace.errors import (
         CollectionError,
         FormatError,
@@ -87,6 +87,7 @@ __all__ = [
     "log",
     "map_texts",
     "payload",
+    "portal_link",
     "queries",
     "query",
     "read_export",
@@ -111,6 +112,7 @@ _HOMES = {
     "payload": "payloads",
     "read_model_data": "model_data",
     "Result": "result",
+    "portal_link": "engine",
     "queries": "engine",
     "query": "engine",
     "score": "scoring",

@@ -64,8 +64,8 @@ def named(name: str, also: Iterable[str] = ()) -> str:
 
 def question_of(text: str) -> str:
     """What a query says in the comment that it opens with."""
-    lines = text.lstrip("\ufeff").split("\n\n")[0].splitlines()
-    return " ".join(line.removeprefix("//").strip() for line in lines if line.startswith("//"))
+    head, _ = _split(text.lstrip("\ufeff"))
+    return " ".join(line.removeprefix("//").strip() for line in head.splitlines()).strip()
 
 
 def _texts() -> Iterator[tuple[str, str]]:
@@ -124,7 +124,7 @@ def _nodes(node: Any) -> Iterator[Any]:
     if isinstance(node, tuple):
         for one in node:
             yield from _nodes(one)
-    for name in getattr(node, "__dataclass_fields__", ()):
+    for name in getattr(node, "__struct_fields__", ()):
         yield from _nodes(getattr(node, name))
 
 

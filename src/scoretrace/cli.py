@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -28,15 +29,18 @@ from scoretrace.cli_model_data import model_data
 from scoretrace.cli_options import output_options, source_option
 from scoretrace.collect import tally
 from scoretrace.endpoint import HOST, PORT
-from scoretrace.errors import PayloadError, QueryError, ScoretraceError, ScriptError, SourceError
+from scoretrace.engine import MEMORY
+from scoretrace.errors import PayloadError, QueryError, ScoretraceError, ScriptError, SourceError, UnknownNameError
+from scoretrace.kql.places import near
 from scoretrace.render import count, show, show_findings, show_item
 from scoretrace.schema import BY_CLASSIC
-from scoretrace.scoring import Outcome
 
 if TYPE_CHECKING:
+    from scoretrace.scoring import Outcome
     from scoretrace.settings import Settings
     from scoretrace.sidecar import Exported
 
+_KEYWORDS = {"source", "timespan", "timeout", "memory"}  # of scoretrace.query
 _NO_ROOM = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, None}
 CODES = (
     "Exit codes: 0 done, 1 the answer is no, 2 usage, 3 query error, or lines set aside, 4 nothing to read there, "
@@ -204,12 +208,20 @@ class _progress:  # noqa: N801 - used as a context manager
 @source_option
 @click.option("--since", "timespan", metavar="SPAN", help="Only rows of the last SPAN: 30m, 6h, 7d, or ISO 8601 (P1D).")
 @click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="Another value for a let of the query.")
+@click.option("-n", "--limit", type=click.IntRange(min=0), help="Show so many rows, and how many there are.")
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Give the query up after that.")
+@click.option("--memory", default=MEMORY, show_default=True, help="What DuckDB may take, beyond which it uses files.")
+@click.option("--open", "is_link", is_flag=True, help="Print the link to the query in the portal, and run nothing.")
 @output_options
 def query(
     text: str,
     source: str | None,
     timespan: str | None,
     settings: tuple[str, ...],
+    limit: int | None,
+    timeout: float | None,
+    memory: str,
+    is_link: bool,
     form: str | None,
     output: str | None,
     no_headers: bool,
@@ -220,23 +232,29 @@ def query(
     \b
       scoretrace query 'requests | summarize count() by resultCode'
       scoretrace query failures --set since=7d --format csv
+      scoretrace query failures --source azure:/subscriptions/.../components/my-insights
     """
     if text == "-":
         text = sys.stdin.read()
-    parameters = {}
+    parameters: dict[str, Any] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
             raise click.UsageError(f"--set takes NAME=VALUE, not {setting!r}")
-        if name.strip() in {"source", "timespan"}:  # keywords of scoretrace.query
+        if name.strip() in _KEYWORDS:
             raise click.UsageError(f"a let called {name.strip()} cannot be set from here: rename it in the query")
         parameters[name.strip()] = value.strip()
-    result = scoretrace.query(text, source=source, timespan=timespan, **parameters)
-    show(result, form, output, headers=not no_headers)
+    if is_link:
+        click.echo(scoretrace.portal_link(text, source=source, **parameters))
+        return
+    result = scoretrace.query(text, source=source, timespan=timespan, timeout=timeout, memory=memory, **parameters)
+    show(result, form, output, headers=not no_headers, limit=limit)
     for name, reason in result.failed.items():
         click.echo(f"{name}: {reason}", err=True)
     for name, lines in result.unreadable.items():
         click.echo(f"{name}: {count(lines, 'line')} cannot be read, passed over", err=True)
+    if result.partial:
+        click.echo(f"rows are missing: {result.partial}", err=True)
     default = next((bundled.parameters.get("since") for bundled in scoretrace.queries() if bundled.name == text), None)
     if not result.rows and default and timespan is None and "since" not in parameters:
         click.echo(f"this query looks back {default}; --since 7d looks further", err=True)
@@ -244,14 +262,32 @@ def query(
 
 @cli.command()
 @click.argument("name", required=False)
-def queries(name: str | None) -> None:
+@click.option("--workspace", is_flag=True, help="As a query over the tables of a Log Analytics workspace (AppTraces).")
+@click.option(
+    "--check",
+    "files",
+    type=click.Path(exists=True, dir_okay=False),
+    multiple=True,
+    help="Have Microsoft's own parser check this file; needs Node.js. May be repeated.",
+)
+@click.option("--support", is_flag=True, help="What of Kusto is answered on this machine, and what is refused.")
+@click.pass_context
+def queries(ctx: click.Context, name: str | None, workspace: bool, files: tuple[str, ...], support: bool) -> None:
     """
     List the bundled queries with the question each answers, or show the text of one.
 
     \b
       scoretrace queries
-      scoretrace queries failures
+      scoretrace queries failures --workspace
+      scoretrace queries --check mine.kql
     """
+    if files:
+        if not _checked(files):
+            ctx.exit(1)
+        return
+    if support:
+        _show_support()
+        return
     bundled = scoretrace.queries()
     if name is None:
         width = max(len(entry.name) for entry in bundled)
@@ -260,9 +296,38 @@ def queries(name: str | None) -> None:
         return
     for entry in bundled:
         if entry.name == name:
-            click.echo(entry.text.rstrip("\n"))
+            click.echo((entry.workspace if workspace else entry.text).rstrip("\n"))
             return
-    raise QueryError(f"there is no bundled query {name}: `scoretrace queries` lists them")
+    hint = near(name, (entry.name for entry in bundled)) or ": `scoretrace queries` lists them"
+    raise UnknownNameError(f"there is no bundled query {name}{hint}")
+
+
+def _checked(files: tuple[str, ...]) -> bool:
+    """Whether the files are good Kusto; says what is wrong, and what is only not answered on this machine."""
+    from scoretrace import kql_check
+
+    texts = [Path(file).read_text(encoding="utf-8-sig") for file in files]
+    is_good = True
+    for file, text, found in zip(files, texts, kql_check.check(texts), strict=True):
+        for diagnostic in found.diagnostics:
+            click.echo(f"{file}:{diagnostic}")
+        is_good = is_good and not found.diagnostics
+        refusal = kql_check.refusal(text)
+        if refusal and not found.diagnostics:
+            click.echo(f"{file}: good Kusto, but not answered on this machine: {refusal}", err=True)
+        elif not found.diagnostics:
+            columns = ", ".join(f"{name}: {kind}" for name, kind in found.columns)
+            click.echo(f"{file}: good, here too ({columns})", err=True)
+    return is_good
+
+
+def _show_support() -> None:
+    from scoretrace.kql import support
+
+    for title, listed in (("answered", support.supported()), ("refused by name", support.refused())):
+        for kind, names in listed.items():
+            click.echo(f"{kind}, {title}:")
+            click.echo(textwrap.fill(" ".join(names), 100, initial_indent="  ", subsequent_indent="  "))
 
 
 @cli.command()

@@ -16,9 +16,10 @@ def source_option(command: F) -> F:
     """``--from``: what is read."""
     return click.option(
         "--from",
+        "--source",
         "source",
         metavar="SOURCE",
-        help="A home folder, a folder of exports, or one file. [default: SCORETRACE_HOME, or .scoretrace]",
+        help="A home folder, a folder of exports, one file, or a container. [default: SCORETRACE_HOME, or .scoretrace]",
     )(command)
 
 

@@ -3,7 +3,8 @@ The local ingestion endpoint: any Application Insights SDK, of any language, can
 
 It answers as the service does (`POST /v2.1/track`, `/v2/track`): item by item,
 with the service's limits and messages. What it accepts is appended to the
-journal of a home, where `scoretrace query` reads it.
+journal of a home, where `scoretrace query` reads it, and clients of the
+service's query API too (`query_api`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scoretrace import ticks
+from scoretrace import query_api, ticks
 from scoretrace.connections import KEY
 from scoretrace.errors import FormatError, MissingExtraError, SettingsError
 from scoretrace.formats import breeze, continuous_export, track
@@ -253,6 +254,7 @@ def application(receiver: Receiver, ended: Callable[[int], None] = lambda _accep
                 Route(path, receive, methods=["POST"])
                 for path in ("/v2.1/track", "/v2/track", "//v2.1/track", "//v2/track")
             ),
+            *query_api.routes(receiver.home),
             Route("/", hello),
         ],
         # The JavaScript SDK sends from a page of another origin, as it does to the service.

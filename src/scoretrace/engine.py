@@ -33,7 +33,7 @@ from scoretrace.schema import BY_CLASSIC, BY_WORKSPACE, MODEL_DATA, MODEL_DATA_C
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["Bundled", "queries", "query"]
+__all__ = ["Bundled", "portal_link", "queries", "query"]
 
 Timespan = timedelta | tuple[datetime, datetime] | str | None
 T = TypeVar("T")
@@ -116,6 +116,17 @@ def query(
         rendering=compiled.rendering,
         seconds=time.monotonic() - began,
     )
+
+
+def portal_link(text: str | os.PathLike[str], /, *, source: str | os.PathLike[str] | None, **parameters: Any) -> str:
+    """
+    The address of a query in the Azure portal, for *source* as `query` takes it, ``azure:`` and a resource id.
+
+    Raises:
+        SourceError: *source* is no resource in Azure.
+        UnknownNameError: there is no such query, or it has no such parameter.
+    """
+    return azure_logs.portal_link(str(source), with_parameters(_text(text), parameters))
 
 
 def _text(text: str | os.PathLike[str]) -> str:

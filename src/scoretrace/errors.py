@@ -90,8 +90,8 @@ class ScriptError(ScoretraceError):
 
 
 class MissingExtraError(ScoretraceError, ImportError):
-    """An optional dependency is not installed; the message gives the pip command."""
+    """An optional dependency is not installed; the message gives the command that installs it."""
 
-    def __init__(self, what: str, extra: str = "", *, package: str = "") -> None:
-        wanted = package or f"'scoretrace[{extra}]'"
-        super().__init__(f"{what} needs an optional dependency: pip install {wanted}")
+    def __init__(self, what: str, extra: str = "", *, package: str = "", command: str = "") -> None:
+        wanted = command or f"pip install {package or repr(f'scoretrace[{extra}]')}"
+        super().__init__(f"{what} needs an optional dependency: {wanted}")

@@ -9,22 +9,26 @@ from __future__ import annotations
 import csv
 import io
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from scoretrace import ticks
-from scoretrace.diagnosis import Finding
+from scoretrace import charts, ticks
+from scoretrace.errors import QueryError
 from scoretrace.item import Dependency, ExceptionItem, Item, Request, Trace
 from scoretrace.result import Page, Result
 from scoretrace.schema import SEVERITIES
+
+if TYPE_CHECKING:
+    from scoretrace.diagnosis import Finding
 
 FORMATS = ("table", "json", "ndjson", "csv", "parquet")
 _STYLES = {0: "dim", 1: "", 2: "yellow", 3: "red", 4: "bold red"}
@@ -39,16 +43,38 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
-def show(result: Result, form: str | None, output: str | None, *, headers: bool) -> None:
-    """Write *result* in *form*; without one, as a table on a terminal and as NDJSON in a pipe."""
+def show(result: Result, form: str | None, output: str | None, *, headers: bool, limit: int | None = None) -> None:
+    """
+    Write *result* in *form*; without one, as a table on a terminal and as NDJSON in a pipe.
+
+    Of more than *limit* rows the first so many, and how many there are.
+    """
     form = chosen(form, output)
+    shown = result if limit is None or len(result) <= limit else result.first(limit)
     if form == "parquet":
         with replaced(output or "") as path:
-            result.to_parquet(path)
+            shown.to_parquet(path)
     elif form == "table" and output is None:
-        _show_table(result)
+        _show_table(shown, len(result))
+        _show_chart(result)
+        return
     else:
-        _write(_rendered(result, form, headers=headers), output)
+        _write(_rendered(shown, form, headers=headers), output)
+    if shown is not result:
+        click.echo(_counted(len(shown), len(result)), err=True)
+
+
+def _counted(shown: int, total: int) -> str:
+    return count(total, "row") if shown == total else f"{shown:,} of {count(total, 'row')}"
+
+
+def _show_chart(result: Result) -> None:
+    """What the query renders, as lines of text, where somebody is looking."""
+    if result.rendering is None or not result.rows or not sys.stdout.isatty():
+        return
+    with suppress(QueryError):  # a table, a card, or columns that make no chart
+        for line in charts.lines(result, shutil.get_terminal_size().columns):
+            click.echo(line)
 
 
 def show_pages(found: Iterable[Page], form: str, output: str | None, *, headers: bool) -> int:
@@ -136,7 +162,7 @@ def _rendered(result: Result | Page, form: str, *, headers: bool) -> Iterable[st
         yield file.getvalue()
 
 
-def _show_table(result: Result) -> None:
+def _show_table(result: Result, of: int) -> None:
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else 160)
@@ -153,10 +179,11 @@ def _show_table(result: Result) -> None:
     hidden = len(result.columns) - len(shown) - len(same)
     if hidden:
         click.echo(f"{count(hidden, 'empty column')} not shown; --format csv has all", err=True)
-    total = count(len(result), "row")
+    total = _counted(min(len(result), most), of)
     if len(result) > most:
-        total = f"the first {most:,} of {total} shown; --format csv has all"
-    click.echo(total, err=True)
+        total += "; --format csv has all"
+    took = f" in {result.seconds:.2f} s" if result.seconds else ""
+    click.echo(f"{total}{took}", err=True)
 
 
 def _width(result: Result, shown: list[int]) -> int:

@@ -12,15 +12,15 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
-from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from scoretrace import sql
-from scoretrace.errors import MissingExtraError
+from scoretrace import charts, sql
 from scoretrace.kql.compiler import Rendering
 from scoretrace.kql.values import SQL_TYPES
+from scoretrace.optional import installed
 
 if TYPE_CHECKING:
     import duckdb
@@ -98,6 +98,10 @@ class Result:
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         return iter(self.rows)
 
+    def first(self, count: int) -> Result:
+        """The first *count* of the rows."""
+        return Result(self.columns, self.types, self.rows[:count], rendering=self.rendering, seconds=self.seconds)
+
     def dicts(self) -> list[dict[str, Any]]:
         """The rows as dictionaries by column."""
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
@@ -117,8 +121,8 @@ class Result:
         if not self._scratch:
             self._relation().to_parquet(os.fspath(path))
             return
-        beside = os.path.join(self._scratch, f"{uuid.uuid4().hex}.parquet")
-        self._relation().to_parquet(beside)
+        beside = Path(self._scratch) / f"{uuid.uuid4().hex}.parquet"
+        self._relation().to_parquet(str(beside))
         shutil.move(beside, path)
 
     def chart(self, kind: str | None = None) -> Any:
@@ -133,8 +137,6 @@ class Result:
             QueryError: the rows have no columns for such a chart.
             MissingExtraError: matplotlib is not installed.
         """
-        from scoretrace import charts
-
         return charts.draw(self, kind)
 
     def _relation(self) -> duckdb.DuckDBPyRelation:
@@ -201,19 +203,6 @@ def kusto_type(duckdb_type: str) -> str:
     if duckdb_type.startswith("DECIMAL"):
         return "decimal"
     return _KUSTO_TYPES.get(duckdb_type, duckdb_type.lower())
-
-
-def installed(module: str, what: str) -> Any:
-    """
-    A module that only *what* needs.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise MissingExtraError(what, package=module) from error
 
 
 def _column_type(kind: str) -> str:

@@ -8,7 +8,8 @@ empty, the largest of nothing null.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from scoretrace import sql
 from scoretrace.kql import naming, values

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from scoretrace import sql
 from scoretrace.errors import QueryError
@@ -21,16 +22,14 @@ _LANGUAGE = Language(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Rendering:
+class Rendering(msgspec.Struct, frozen=True):
     """What a query says of the chart that its answer is to be: its *kind* and its properties."""
 
     kind: str
-    properties: dict[str, Any] = field(default_factory=dict)
+    properties: dict[str, Any] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Compiled:
+class Compiled(msgspec.Struct, frozen=True):
     """A query in SQL; *columns* are the names and Kusto types, *tables* what it reads."""
 
     sql: str

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import msgspec
+from msgspec.structs import replace
 
 from scoretrace import sql
 from scoretrace.kql import naming, selecting, values
@@ -11,8 +12,7 @@ from scoretrace.kql.syntax import Named, Operator, Path, names_in
 from scoretrace.kql.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
+class _Target(msgspec.Struct, frozen=True):
     """A column of elements: its *name*, the dynamic that they are in, and the type that they become."""
 
     name: str

@@ -8,7 +8,9 @@ called with has a form of its own, in `forms`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from scoretrace import sql
 from scoretrace.kql import literals, values
@@ -20,8 +22,7 @@ _NAMED_GROUP = re.compile(r"\(\?<(?![=!])")
 _ORDERED = {"datetime", "timespan", "string", "bool", *values.NUMBERS}
 
 
-@dataclass(frozen=True, slots=True)
-class Scalar:
+class Scalar(msgspec.Struct, frozen=True):
     """
     A function: the types it *takes*, the type it *gives*, and its SQL with ``{0}`` and so on.
 

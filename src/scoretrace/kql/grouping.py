@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, cast
+
+from msgspec.structs import replace
 
 from scoretrace import sql
 from scoretrace.kql import aggregates, naming, values
@@ -106,7 +107,7 @@ def _has_aggregate(node: Any) -> bool:
         return True
     if isinstance(node, tuple):
         return any(map(_has_aggregate, node))
-    fields = getattr(node, "__dataclass_fields__", ())
+    fields = getattr(node, "__struct_fields__", ())
     return any(_has_aggregate(getattr(node, name)) for name in fields)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from scoretrace import sql
 from scoretrace.errors import UnknownNameError
@@ -28,8 +30,7 @@ _KINDS = {
 _SQL = {"fullouter": "FULL", "inner": "INNER", "innerunique": "INNER", "leftouter": "LEFT", "rightouter": "RIGHT"}
 
 
-@dataclass(frozen=True, slots=True)
-class _Pair:
+class _Pair(msgspec.Struct, frozen=True):
     left: Column
     right: Column
 

@@ -23,7 +23,7 @@ from scoretrace.moments import duration
 
 
 class Parameter(NamedTuple):
-    """A ``let`` of a query: its *value* as it is written from *start* to *end*, and its *type* where it is a literal."""
+    """A ``let``: its *value* as it is written from *start* to *end*, and its *type* where it is a literal."""
 
     name: str
     value: str

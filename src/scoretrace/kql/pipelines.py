@@ -5,7 +5,8 @@ Pipelines: what rows come from, and each operator handed to the module that know
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from scoretrace import sql
 from scoretrace.kql import (

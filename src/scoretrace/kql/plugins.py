@@ -6,8 +6,9 @@ Which columns there will be is looked up first, by a query of its own.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from scoretrace import sql
 from scoretrace.kql import aggregates, expressions, selecting, values

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from scoretrace import sql
 from scoretrace.kql.places import Places
@@ -13,8 +15,7 @@ from scoretrace.kql.syntax import Call, Expression, Function, Operator
 from scoretrace.kql.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(msgspec.Struct, frozen=True):
     """
     A column: its Kusto *name* and *type*, and its name in *sql*.
 
@@ -33,8 +34,7 @@ class Column:
         return Value(sql.name(self.sql), self.type, nullable=self.type != "string")
 
 
-@dataclass(frozen=True, slots=True)
-class OrderKey:
+class OrderKey(msgspec.Struct, frozen=True):
     """A column, by its name in SQL, that rows are sorted by."""
 
     sql: str
@@ -46,8 +46,7 @@ class OrderKey:
         return f"{sql.name(self.sql)} {direction} NULLS {'FIRST' if self.nulls_first else 'LAST'}"
 
 
-@dataclass(frozen=True, slots=True)
-class Relation:
+class Relation(msgspec.Struct, frozen=True):
     """
     Rows that SQL can read as *sql*.
 
@@ -104,8 +103,7 @@ def sql_names(names: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(msgspec.Struct, frozen=True):
     """What a ``let`` made of a name: a value, rows, or a function with the scope that it was written in."""
 
     value: Value | None = None
@@ -114,11 +112,10 @@ class Bound:
     names: Names | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(msgspec.Struct, frozen=True):
     """The names that are known where a piece of a query stands, beside the columns."""
 
-    bound: dict[str, Bound] = field(default_factory=dict)
+    bound: dict[str, Bound] = {}
 
     def find(self, name: str) -> Bound | None:
         """What a name stands for."""
@@ -132,8 +129,7 @@ class Names:
         return iter(self.bound)
 
 
-@dataclass(frozen=True, slots=True)
-class Language:
+class Language(msgspec.Struct, frozen=True):
     """
     How each kind of node becomes SQL.
 
@@ -203,8 +199,7 @@ class Builder:
         return f"WITH {stages} {query}"
 
 
-@dataclass(slots=True)
-class Scope:
+class Scope(msgspec.Struct):
     """Where an expression stands: the rows it is about, the names it may use, and the query it belongs to."""
 
     builder: Builder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from scoretrace.kql import expressions, joining, selecting
 from scoretrace.kql.relations import Relation, Scope

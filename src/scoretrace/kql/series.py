@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from scoretrace import sql
 from scoretrace.kql import aggregates, forms, naming, values

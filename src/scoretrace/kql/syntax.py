@@ -7,12 +7,12 @@ can be said with a line and a column.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Literal:
+
+class Literal(msgspec.Struct, frozen=True):
     """
     A value: *type* is its Kusto type.
 
@@ -25,39 +25,34 @@ class Literal:
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(msgspec.Struct, frozen=True):
     """A column, a table, or what a ``let`` made."""
 
     at: int
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Star:
+class Star(msgspec.Struct, frozen=True):
     """All columns."""
 
     at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(msgspec.Struct, frozen=True):
     """A name with asterisks in it."""
 
     at: int
     pattern: str
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(msgspec.Struct, frozen=True):
     """``.name`` or ``["name"]`` of a dynamic, or with *index* ``[expression]``."""
 
     name: str = ""
     index: Expression | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
+class Path(msgspec.Struct, frozen=True):
     """What is at *members* of a dynamic."""
 
     at: int
@@ -65,8 +60,7 @@ class Path:
     members: tuple[Member, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A function with its arguments."""
 
     at: int
@@ -74,8 +68,7 @@ class Call:
     arguments: tuple[Expression, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Unary:
+class Unary(msgspec.Struct, frozen=True):
     """A sign."""
 
     at: int
@@ -83,8 +76,7 @@ class Unary:
     operand: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class Binary:
+class Binary(msgspec.Struct, frozen=True):
     """Two values and the operator between them, as Kusto spells it."""
 
     at: int
@@ -93,8 +85,7 @@ class Binary:
     right: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class InList:
+class InList(msgspec.Struct, frozen=True):
     """``in``, ``!in``, ``in~``, ``!in~``, ``has_any`` and ``has_all``: of values, or of the first column of rows."""
 
     at: int
@@ -103,8 +94,7 @@ class InList:
     items: tuple[Expression, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Between:
+class Between(msgspec.Struct, frozen=True):
     """``between (low .. high)``."""
 
     at: int
@@ -114,16 +104,14 @@ class Between:
     negated: bool
 
 
-@dataclass(frozen=True, slots=True)
-class TypeOf:
+class TypeOf(msgspec.Struct, frozen=True):
     """``typeof(long)``."""
 
     at: int
     type: str
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(msgspec.Struct, frozen=True):
     """``name = value``, or a value without a name; several *names* for a function with several columns."""
 
     at: int
@@ -131,8 +119,7 @@ class Named:
     names: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(msgspec.Struct, frozen=True):
     """A parameter of a function: a scalar of *type*, or with *columns* a table."""
 
     name: str
@@ -141,8 +128,7 @@ class Parameter:
     default: Literal | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
+class Function(msgspec.Struct, frozen=True):
     """``(parameters) { statements; value }``."""
 
     at: int
@@ -151,8 +137,7 @@ class Function:
     body: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class Let:
+class Let(msgspec.Struct, frozen=True):
     """``let name = value``."""
 
     at: int
@@ -160,8 +145,7 @@ class Let:
     value: Expression | Function
 
 
-@dataclass(frozen=True, slots=True)
-class Datatable:
+class Datatable(msgspec.Struct, frozen=True):
     """Rows written in the query."""
 
     at: int
@@ -169,8 +153,7 @@ class Datatable:
     values: tuple[Expression, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(msgspec.Struct, frozen=True):
     """``range name from start to stop step step``."""
 
     at: int
@@ -180,16 +163,14 @@ class Range:
     step: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class Print:
+class Print(msgspec.Struct, frozen=True):
     """One row of values."""
 
     at: int
     values: tuple[Named, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Operator:
+class Operator(msgspec.Struct, frozen=True):
     """
     A step of a pipeline: its *name*, its parameters (``kind=``) and what stands in it.
 
@@ -198,12 +179,11 @@ class Operator:
 
     at: int
     name: str
-    parameters: dict[str, Any] = field(default_factory=dict)
-    parts: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, Any] = {}
+    parts: dict[str, Any] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Pipeline:
+class Pipeline(msgspec.Struct, frozen=True):
     """A source of rows and the operators they go through."""
 
     at: int
@@ -211,8 +191,7 @@ class Pipeline:
     operators: tuple[Operator, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SortKey:
+class SortKey(msgspec.Struct, frozen=True):
     """A value to sort by; ``nulls_first`` is None where the query does not say."""
 
     value: Expression
@@ -220,8 +199,7 @@ class SortKey:
     nulls_first: bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(msgspec.Struct, frozen=True):
     """The statements of a query, and the pipeline that is its answer."""
 
     text: str
@@ -257,4 +235,4 @@ def names_in(node: Any) -> set[str]:
         return names_in(tuple(node.values()))
     if isinstance(node, tuple):
         return set().union(*map(names_in, node))
-    return set().union(*(names_in(getattr(node, name)) for name in getattr(node, "__dataclass_fields__", ())))
+    return set().union(*(names_in(getattr(node, name)) for name in getattr(node, "__struct_fields__", ())))

@@ -17,8 +17,10 @@ functions of Kusto, and its emulator's answers.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from scoretrace import sql
 from scoretrace.kql import literals
@@ -41,8 +43,7 @@ _PLAIN_KEY = re.compile(r"[A-Za-z_]\w*")
 _TIME_FORMS = ("%m/%d/%Y", "%m-%d-%Y", "%m/%d/%Y %H:%M:%S", "%m-%d-%Y %H:%M:%S", "%a, %d %b %Y %H:%M:%S GMT")
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(msgspec.Struct, frozen=True):
     """
     An expression: its *sql* and its Kusto *type*.
 
