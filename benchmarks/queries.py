@@ -206,7 +206,8 @@ def main():
     compiling()
     starting(folder)
     home = os.path.join(folder, "home")
-    compare(home, make(home))
+    files = make(home)
+    compare(home, files)
 
 
 if __name__ == "__main__":

@@ -264,8 +264,9 @@ class _Database:
     def _views(self, names: Sequence[str]) -> list[str]:
         """Make the views of telemetry among *names*; returns the files that they read."""
         kinds = [table for table in BY_CLASSIC.values() if table.classic in names or table.workspace in names]
-        if not kinds and MODEL_DATA in names:
-            model_data_files.find(self._source)
+        if not kinds:
+            if MODEL_DATA in names:
+                model_data_files.find(self._source)
             return []
         since, until = self._window
         self._export = read_export(self._source, tables=[table.classic for table in kinds], since=since, until=until)

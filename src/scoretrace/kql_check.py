@@ -63,10 +63,8 @@ def check(
     node = shutil.which("node")
     folder = Path(package) if package is not None else _found()
     if node is None or folder is None:
-        raise MissingNode(
-            f"checking queries needs {'Node.js' if node is None else 'the npm package ' + PACKAGE}: "
-            f"{'install it from your system or nodejs.org' if node is None else 'npm install ' + PACKAGE}"
-        )
+        command = "node, of your system or from nodejs.org" if node is None else f"npm install {PACKAGE}"
+        raise MissingExtraError("checking queries", command=command)
     asked = {"tables": {name: dict(columns) for name, columns in tables.items()}, "queries": list(texts)}
     with resources.as_file(resources.files("scoretrace.kql") / "analyze.js") as script:
         done = subprocess.run(  # noqa: S603 - node and our own script
@@ -78,9 +76,7 @@ def check(
             check=False,
         )
     if done.returncode:
-        raise MissingExtraError(
-            "checking queries", package=f"nothing of pip's: {folder} does not run: {done.stderr[-400:]}"
-        )
+        raise MissingExtraError("checking queries", command=f"{folder} does not run: {done.stderr[-400:]}")
     return [
         Checked(
             [

@@ -165,7 +165,7 @@ def _gathered(*, is_set: bool, keeps_nulls: bool = False) -> Aggregate:
                 f"THEN CAST(json_extract({found.sql}, '$[*]') AS JSON[]) ELSE [{found.sql}] END"
             )
             listed = f"flatten(list({element}{order}){_filter(filtered, there)})"
-            listed = f"list_distinct({listed})" if is_set else listed
+            listed = f"list_sort(list_distinct({listed}))" if is_set else listed
         elif is_set:
             listed = f"list(DISTINCT {element} ORDER BY {element}){_filter(filtered, there)}"
         else:

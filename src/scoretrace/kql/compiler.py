@@ -87,7 +87,7 @@ def _now(query: Query, now: int) -> int:
 
 def _table(name: str, columns: Sequence[tuple[str, str]]) -> Relation:
     own = sql_names([column for column, _ in columns])
-    made = tuple(Column(column, new, kind, is_finite=True) for new, (column, kind) in zip(own, columns, strict=True))
+    made = tuple(Column(column, new, kind, is_plain=True) for new, (column, kind) in zip(own, columns, strict=True))
     return Relation(sql.name(name), made, label=name)
 
 

@@ -86,14 +86,14 @@ def unknown_column(node: Name, scope: Scope) -> Exception:
     return scope.places.unknown(node.at, "column", node.name, scope.known())
 
 
-def is_finite(node: Expression, scope: Scope) -> bool:
+def is_plain(node: Expression, scope: Scope) -> bool:
     """Whether a real is known never to be NaN, which SQL would take for the largest of all."""
     if isinstance(node, Name):
         column = scope.column(node.name)
-        return column is not None and column.is_finite
+        return column is not None and column.is_plain
     if isinstance(node, Literal):
         return bool(node.value == node.value)  # NaN is not itself
-    return isinstance(node, Unary) and is_finite(node.operand, scope)
+    return isinstance(node, Unary) and is_plain(node.operand, scope)
 
 
 def _path(node: Path, scope: Scope) -> Value:
@@ -292,7 +292,7 @@ def _comparison(node: Binary, scope: Scope) -> str:
         raise _undefined(node.at, node.operator, [left, right], scope)
     plain = f"{left.sql} {node.operator} {right.sql}"
     larger, at = (left, node.left) if node.operator[0] == ">" else (right, node.right)
-    if larger.type == "real" and not is_finite(at, scope):
+    if larger.type == "real" and not is_plain(at, scope):
         return f"({plain} AND NOT isnan({larger.sql}))"
     return f"({plain})"
 

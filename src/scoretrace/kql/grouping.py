@@ -153,7 +153,7 @@ class _Weighted:
         own = [builder.fresh("group") for _ in keys]
         groups = [*own, *relation.partition]
         cells = ", ".join(["*", *(f"{key.sql} AS {sql.name(name)}" for key, name in zip(keys, own, strict=True))])
-        rows = builder.stage(f"SELECT {cells} FROM {relation.sql}", is_shared=True)
+        rows = builder.stage(f"SELECT {cells} FROM {relation.sql}")
         listed = ", ".join(map(sql.name, groups))
         partition = f"PARTITION BY {listed}" if groups else ""
         stage = rows

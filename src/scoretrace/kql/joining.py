@@ -209,6 +209,6 @@ def stacked(sources: Sequence[Relation], scope: Scope, *, source: str = "", is_i
         arms.append(f"SELECT {', '.join(cells)} FROM {one.sql}")
     columns = [Column(source, own[0], "string")] if source else []
     for (name, kind, shown), new in zip(wanted, own[len(columns) :], strict=True):
-        fine = all(mine.is_finite for one in sources if (mine := one.column(name)) is not None)
+        fine = all(mine.is_plain for one in sources if (mine := one.column(name)) is not None)
         columns.append(Column(shown, new, kind, fine))
     return Relation(scope.builder.stage(" UNION ALL ".join(arms)), tuple(columns))

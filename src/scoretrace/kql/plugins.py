@@ -115,7 +115,7 @@ def _bag_unpack(operator: Operator, relation: Relation, scope: Scope) -> Relatio
             wanted = [(other, kind) for other, kind in wanted if other != name]
         else:
             others = [column for column in others if column.name != name]
-    columns: list[tuple[str, Value, bool]] = [(column.name, column.value, column.is_finite) for column in others]
+    columns: list[tuple[str, Value, bool]] = [(column.name, column.value, column.is_plain) for column in others]
     for name, kind in wanted:
         property_ = values.place_in(bag.value, values.json_step(name.removeprefix(prefix)))
         columns.append((name, values.filled(values.CONVERSIONS[kind](property_)), False))

@@ -20,18 +20,19 @@ class Column(msgspec.Struct, frozen=True):
     A column: its Kusto *name* and *type*, and its name in *sql*.
 
     The two names differ where another column's differs only in case, which
-    DuckDB would not keep apart. *is_finite* means that a real is never NaN.
+    DuckDB would not keep apart. *is_plain* means of a real that it is never NaN,
+    and of a dynamic that it is a bag or an array without white space.
     """
 
     name: str
     sql: str
     type: str
-    is_finite: bool = False
+    is_plain: bool = False
 
     @property
     def value(self) -> Value:
         """The column as an expression."""
-        return Value(sql.name(self.sql), self.type, nullable=self.type != "string")
+        return Value(sql.name(self.sql), self.type, nullable=self.type != "string", is_plain=self.is_plain)
 
 
 class OrderKey(msgspec.Struct, frozen=True):

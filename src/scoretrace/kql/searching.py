@@ -34,7 +34,7 @@ def search(operator: Operator, relation: Relation | None, scope: Scope) -> Relat
         return joining.stacked(found, scope, source=_SOURCE)
     (only,) = found
     label = constant("string", relation.label or "search_arg0")
-    columns = [(column.name, column.value, column.is_finite) for column in only.columns]
+    columns = [(column.name, column.value, column.is_plain) for column in only.columns]
     return selecting.selected([(_SOURCE, label, True), *columns], replace(scope, relation=only))
 
 

@@ -39,7 +39,7 @@ def _made(named: Sequence[Named], scope: Scope) -> list[tuple[Named, Value, bool
     found = []
     for one in named:
         made = values.filled(scope.value(one.value))
-        found.append((one, made, expressions.is_finite(one.value, scope)))
+        found.append((one, made, expressions.is_plain(one.value, scope)))
     return found
 
 

@@ -49,7 +49,8 @@ class Value(msgspec.Struct, frozen=True):
 
     *constant* is what it is where that is known without rows, in the units of
     `syntax.Literal`; *at* is, for a place in a dynamic, the dynamic and the
-    JSON path in it.
+    JSON path in it, and *inside* where else its members are found. *is_plain*
+    is as of a column.
     """
 
     sql: str
@@ -57,6 +58,8 @@ class Value(msgspec.Struct, frozen=True):
     nullable: bool = True
     constant: Any = NOT_CONSTANT
     at: tuple[str, str] | None = None
+    inside: str = ""
+    is_plain: bool = False
 
     @property
     def is_constant(self) -> bool:
@@ -111,6 +114,8 @@ def text(value: Value) -> Value:
     kind = value.type
     if kind == "string":
         return filled(value)
+    if kind == "dynamic" and value.is_plain:
+        return Value(f"coalesce(CAST({value.sql} AS VARCHAR), '')", "string", nullable=False)
     if kind == "dynamic":
         place, path = value.at or (value.sql, "$")
         return Value(f"coalesce(json_extract_string({place}, {sql.quote(path)}), '')", "string", nullable=False)
@@ -205,7 +210,7 @@ def span_of_text(body: str) -> str:
     sizes = " ".join(f"WHEN '{unit}' THEN {size}" for unit, size in units.items())
     number = f"try_cast(regexp_extract({body}, {sql.quote(short)}, 1) AS DOUBLE)"
     return (
-        f"CASE WHEN regexp_matches({body}, {sql.quote(shape)}) AND {group(3)} < 24 AND {group(4)} < 60 "
+        f"CASE WHEN {body} = '' THEN NULL WHEN regexp_matches({body}, {sql.quote(shape)}) AND {group(3)} < 24 AND {group(4)} < 60 "
         f"AND {group(5)} < 60 THEN {long} "
         f"WHEN regexp_matches({body}, {sql.quote(short)}) THEN "
         f"round({number} * CASE regexp_extract({body}, {sql.quote(short)}, 2) {sizes} END)::BIGINT "
@@ -244,10 +249,11 @@ def long(value: Value) -> Value:
 
 
 def _whole(number: str) -> str:
+    """A real cut to a long: at the ends of what a long can be it stays there."""
     top = "9223372036854775807"
     return (
-        f"CASE WHEN isnan({number}) OR isinf({number}) THEN NULL WHEN {number} >= 9.2233720368547758e18 THEN {top} "
-        f"WHEN {number} <= -9.2233720368547758e18 THEN (-{top} - 1) ELSE CAST(trunc({number}) AS BIGINT) END"
+        f"CASE WHEN abs({number}) < 9.2233720368547758e18 THEN CAST(trunc({number}) AS BIGINT) "
+        f"WHEN NOT isfinite({number}) THEN NULL WHEN {number} > 0 THEN {top} ELSE -{top} - 1 END"
     )
 
 
@@ -322,7 +328,9 @@ def parsed(value: Value) -> Value:
         return dynamic(value)
     body = filled(value).sql
     return Value(
-        f"CASE WHEN json_valid({body}) THEN ({body})::JSON WHEN {body} <> '' THEN to_json({body}) END", "dynamic"
+        f"coalesce(try_cast({body} AS JSON), CASE WHEN {body} <> '' THEN to_json({body}) END)",
+        "dynamic",
+        inside=f"try_cast({body} AS JSON)",
     )
 
 
@@ -385,7 +393,7 @@ def json_step(name: str) -> str:
 
 def place_in(value: Value, path: str) -> Value:
     """What is at a JSON *path*, such as ``.a[0]``, of a dynamic."""
-    place, before = value.at or (value.sql, "$")
+    place, before = value.at or (value.inside or value.sql, "$")
     whole = before + path
     return Value(f"json_extract({place}, {sql.quote(whole)})", "dynamic", at=(place, whole))
 
