@@ -39,7 +39,7 @@ $(VENV)/%.stamp: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable '.[$(EXTRAS_$*)]'
 	@touch $@
 
-# Servers that the tests run on loopback, from npm.
+# What the tests run in Node.js, from npm: servers on loopback, and the parser of Kusto.
 $(VENV)/services.stamp: tests/services/package.json | $(VENV)/dev.stamp
 	@$(BIN)/python tests/services/node.py
 	@if [ -d tests/services/node_modules/azurite ]; then touch $@; fi

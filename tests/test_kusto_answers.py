@@ -12,7 +12,7 @@ import pytest
 import scoretrace
 
 T = """datatable(t: datetime, s: string, n: long, r: real, d: dynamic)[
-    datetime(2026-01-05 10:00), "a", 1, 1.5, dynamic({"age": 30, "ok": true, "name": "x", "none": null, "l": [1, 2, 3]}),
+    datetime(2026-01-05 10:00), "a", 1, 1.5, dynamic({"age": 30, "ok": true, "name": "x", "nil": null, "l": [1, 2, 3]}),
     datetime(2026-01-06 11:30), "b", 2, 2.5, dynamic({"age": 7, "ok": false, "name": "y", "s": "12"}),
     datetime(2026-01-14 12:00), "a", long(null), real(null), dynamic(null),
     datetime(2026-01-15 12:00), "", 4, -1.0, dynamic({})
@@ -146,13 +146,13 @@ ANSWERS = {
     "T | where d.age > 10 | project s": [("a",)],
     "T | where d.age == 30 and d.name == 'x' and d.ok == true | project s": [("a",)],
     "T | where d.l[0] == 1 | project d.l[-1], d['l'][1], array_length(d.l)": [(3, 2, 3)],
-    "T | project isnull(d.none), isnull(d.missing), isnull(d.age)": [
+    "T | project isnull(d.nil), isnull(d.missing), isnull(d.age)": [
         (True, True, False),
         (True, True, False),
         (True, True, True),
         (True, True, True),
     ],
-    "T | project g = gettype(d.age), h = gettype(d.l), i = gettype(d.none), j = gettype(d.name), k = gettype(d) | take 1": [
+    "T | project g = gettype(d.age), h = gettype(d.l), i = gettype(d.nil), j = gettype(d.name), k = gettype(d) | take 1": [
         ("long", "array", "null", "string", "dictionary")
     ],
     "T | extend k = tolong(d.s), z = todouble(d.s) | project k, z | where isnotnull(k)": [(12, 12.0)],

@@ -50,17 +50,19 @@ def check(
     *,
     tables: Mapping[str, Sequence[tuple[str, str]]] = CATALOG,
     package: str | os.PathLike[str] | None = None,
+    node: str | None = None,
 ) -> list[Checked]:
     """
     What the parser says of each of *texts* over *tables*.
 
     *package* is the folder of the npm package; without it, it is looked for in
     `node_modules` here and above, in NODE_PATH, and among npm's global packages.
+    *node* is the command that runs Node.js.
 
     Raises:
         MissingExtraError: Node.js or the package is not there.
     """
-    node = shutil.which("node")
+    node = node or shutil.which("node")
     folder = Path(package) if package is not None else _found()
     if node is None or folder is None:
         command = "node, of your system or from nodejs.org" if node is None else f"npm install {PACKAGE}"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 AZURITE = HERE / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
+PARSER = HERE / "node_modules" / "@kusto" / "language-service-next"
 MISSING = "Azurite is not installed: install Node.js (Debian: apt-get install nodejs npm) and run `make test`"
 
 

@@ -573,7 +573,7 @@ class Parser:
             raise self.places.unsupported(token.at, f"{word}()", f"is not supported: {_OUTSIDE[word]}")
         if word == "typeof":
             self.take()
-            kind = self.type_name()
+            kind = self._schema_of_rows() if self.at_sign("*", "(") else self.type_name()
             self.expect(")")
             return TypeOf(token.at, kind)
         if word in _TYPED:
@@ -586,6 +586,12 @@ class Parser:
                 break
         self.expect(")")
         return Call(token.at, word, tuple(arguments))
+
+    def _schema_of_rows(self) -> str:
+        """What stands in ``typeof(*, name: type)``, which only plugins take that are refused."""
+        while not self.at_sign(")") and self.token.kind != "end":
+            self.take()
+        return "dynamic"
 
     def _argument(self) -> Expression:
         if self._at_assignment():  # pack(name = value) and the like name an argument for the reader only
