@@ -146,7 +146,7 @@ ANSWERS = {
     "T | where d.age > 10 | project s": [("a",)],
     "T | where d.age == 30 and d.name == 'x' and d.ok == true | project s": [("a",)],
     "T | where d.l[0] == 1 | project d.l[-1], d['l'][1], array_length(d.l)": [(3, 2, 3)],
-    "T | project isnull(d.nil), isnull(d.missing), isnull(d.age)": [
+    "T | project isnull(d.nil), isnull(d.absent), isnull(d.age)": [
         (True, True, False),
         (True, True, False),
         (True, True, True),
@@ -344,7 +344,7 @@ ANSWERS = {
     'print s = "k=v; w=1" | parse s with * "w=" w': [("k=v; w=1", "1")],
     # let, functions, toscalar, as
     "let twice = (x: long) { x * 2 }; T | summarize sum(twice(n))": [(14,)],
-    "let of = (X: (n: long), least: long = 2) { X | where n >= least }; of(T) | count": [(2,)],
+    "let above = (X: (n: long), least: long = 2) { X | where n >= least }; above(T) | count": [(2,)],
     "let big = T | where n > 1; big | join kind=inner (big) on n | count": [(2,)],
     "let n = 100; T | where n == 100 | count": [(0,)],
     "T | where n == toscalar(T | summarize max(n)) | project s": [("",)],

@@ -56,10 +56,12 @@ def test_answers_have_the_columns_that_azure_would_give_them():
     """Names and types of every query whose answer was worked out by hand."""
     texts = [whole(text) for text in (*ANSWERS, *NAMES) if not any(odd in text for odd in DATA_DEPENDENT)]
 
-    for text, said in zip(texts, ask(texts), strict=True):
-        errors = [one for one in said.diagnostics if one.severity == "Error"]
-        assert (text, errors) == (text, [])
-        assert (text, said.columns) == (text, columns(text))
+    found = list(zip(texts, ask(texts), strict=True))
+
+    assert {
+        text: said.diagnostics for text, said in found if any(one.severity == "Error" for one in said.diagnostics)
+    } == {}
+    assert {text: said.columns for text, said in found if said.columns != columns(text)} == {}
 
 
 def test_a_fault_is_said_with_its_place(tmp_path):

@@ -39,6 +39,7 @@ Timespan = timedelta | tuple[datetime, datetime] | str | None
 T = TypeVar("T")
 Window = tuple[datetime | None, datetime | None]
 
+_LOOK_SECONDS, _INTERRUPT_SECONDS = 0.05, 30.0
 MEMORY = "4GB"  # of DuckDB, which goes on in files beyond it
 _TYPES = {"TIMESTAMP": "datetime", "VARCHAR": "string", "JSON": "dynamic"}
 _CLASSIC = {name: [(column.classic, column.type) for column in table.all_columns] for name, table in BY_CLASSIC.items()}
@@ -293,31 +294,39 @@ class _Database:
         """
         outcome: list[T] = []
         failure: list[BaseException] = []
+        done = threading.Event()  # and not Thread.join, which believes a thread ended that control-C came upon
 
         def run() -> None:
             try:
                 outcome.append(work())
             except BaseException as error:  # noqa: BLE001 - raised where it is waited for
                 failure.append(error)
+            finally:
+                done.set()
 
-        thread = threading.Thread(target=run, name="scoretrace-query", daemon=True)
-        thread.start()
+        threading.Thread(target=run, name="scoretrace-query", daemon=True).start()
         try:
-            while thread.is_alive():
-                thread.join(0.05 if self._deadline is None else max(min(0.05, self._deadline - time.monotonic()), 0))
-                if thread.is_alive() and self._deadline is not None and time.monotonic() >= self._deadline:
-                    self._interrupt(thread)
+            while not done.wait(self._patience()):
+                if self._deadline is not None and time.monotonic() >= self._deadline:
+                    self._interrupt(done)
                     raise QueryError("the query was given up after its timeout")
         except KeyboardInterrupt:
-            self._interrupt(thread)
+            self._interrupt(done)
             raise
         if failure:
             raise failure[0]
         return outcome[0]
 
-    def _interrupt(self, thread: threading.Thread) -> None:
-        self.connection.interrupt()
-        thread.join(5)
+    def _patience(self) -> float:
+        """How long to wait before looking again, in seconds."""
+        left = _LOOK_SECONDS if self._deadline is None else self._deadline - time.monotonic()
+        return max(min(_LOOK_SECONDS, left), 0)
+
+    def _interrupt(self, done: threading.Event) -> None:
+        end = time.monotonic() + _INTERRUPT_SECONDS
+        while not done.is_set() and time.monotonic() < end:
+            self.connection.interrupt()  # again: one that comes between two statements is lost
+            done.wait(_LOOK_SECONDS)
 
     def _explained(self, error: Exception) -> ScoretraceError:
         """An error of DuckDB as one of ours."""

@@ -204,7 +204,6 @@ CONVERTING = {
 ALIASES = {
     "base64_decodestring": "base64_decode_tostring",
     "base64_encodestring": "base64_encode_tostring",
-    "getday": "dayofmonth",
     "notempty": "isnotempty",
     "notnull": "isnotnull",
     "pack": "bag_pack",

@@ -68,7 +68,7 @@ def _type_of(written: str) -> str:
     try:
         parser = Parser(written)
         value = parser.expression()
-    except QueryError:
+    except (QueryError, RecursionError):
         return ""
     if parser.token.kind != "end":
         return ""

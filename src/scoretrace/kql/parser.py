@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scoretrace.errors import QuerySyntaxError
+from scoretrace.errors import QueryError, QuerySyntaxError
 from scoretrace.kql import parser_operators
 from scoretrace.kql.places import Places
 from scoretrace.kql.syntax import (
@@ -83,7 +83,10 @@ def parse(text: str) -> Query:
     Raises:
         QuerySyntaxError: it is no Kusto, with the place where that shows.
     """
-    return Parser(text).query()
+    try:
+        return Parser(text).query()
+    except RecursionError as error:
+        raise QueryError("the query is nested too deeply") from error
 
 
 class Parser:
