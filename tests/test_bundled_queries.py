@@ -128,10 +128,11 @@ def test_a_version_is_compared_with_what_was_before(put):
 
 def test_messages_that_differ_in_numbers_and_ids_are_one_shape(put):
     """So that the many do not hide the rare."""
+    messages = [f"row {n} of job 3f2b8c1e-0000-4000-8000-00000000000{n} failed" for n in range(3)]
     put(
-        *(item.Trace(message=f"row {n} of job 3f2b8c1e-0000-4000-8000-00000000000{n} failed", severity_level=3, timestamp=ago(n + 1)) for n in range(3)),
+        *(item.Trace(message=message, severity_level=3, timestamp=ago(5)) for message in messages),
         item.Trace(message="disk is full", severity_level=4, timestamp=ago(1)),
-    )  # fmt: skip
+    )
     assert [(row["shape"], row["total"]) for row in rows("errors-by-shape")] == [
         ("row <n> of job <id> failed", 3),
         ("disk is full", 1),
@@ -150,7 +151,13 @@ def test_stretches_without_a_request_are_named(put):
 
 def test_the_first_request_of_an_instance_is_told_from_the_others(put):
     """Its time stands beside theirs."""
-    put(*(item.Request(name="r", timestamp=ago(30 - n), duration=(900 if n == 0 else 10) * ticks.MILLISECOND, cloud_role_instance="one") for n in range(4)))  # fmt: skip  # noqa: E501
+    times = [900, 10, 10, 10]
+    put(
+        *(
+            item.Request(name="r", timestamp=ago(30 - n), duration=ms * ticks.MILLISECOND, cloud_role_instance="one")
+            for n, ms in enumerate(times)
+        )
+    )
 
     (row,) = rows("cold-starts")
 
@@ -167,7 +174,10 @@ def test_a_row_that_was_delivered_twice_is_found(put):
 
 def test_an_instance_that_fell_silent_is_marked(put):
     """After five minutes."""
-    put(item.Trace(message="m", timestamp=ago(60), cloud_role_instance="old"), item.Trace(message="m", timestamp=ago(0), cloud_role_instance="new"))  # fmt: skip  # noqa: E501
+    put(
+        item.Trace(message="m", timestamp=ago(60), cloud_role_instance="old"),
+        item.Trace(message="m", timestamp=ago(0), cloud_role_instance="new"),
+    )
 
     assert [(row["cloud_RoleInstance"], row["isSilent"]) for row in rows("heartbeat")] == [
         ("old", True),

@@ -15,7 +15,10 @@ from scoretrace import QueryError, item
 from scoretrace.formats import continuous_export
 
 KEY = "0" * 32
-ENDLESS = "range a from 1 to 100000 step 1 | extend k = 1 | join kind=inner (range b from 1 to 1000000 step 1 | extend k = 1) on k | summarize count() by a % 7, b % 11"
+ENDLESS = (
+    "range a from 1 to 100000 step 1 | extend k = 1"
+    " | join kind=inner (range b from 1 to 1000000 step 1 | extend k = 1) on k | summarize count() by a % 7, b % 11"
+)
 
 
 @pytest.fixture(name="filled")

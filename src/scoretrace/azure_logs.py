@@ -58,7 +58,14 @@ def target(source: str) -> tuple[str, bool]:
 
 
 def query(
-    source: str, text: str, window: Window, *, timeout: float | None = None, credential: Any = None, endpoint: str = ""
+    source: str,
+    text: str,
+    window: Window,
+    *,
+    timeout: float | None = None,
+    credential: Any = None,
+    endpoint: str = "",
+    retries: int = 3,
 ) -> Result:
     """
     The rows of a query in Azure.
@@ -83,9 +90,11 @@ def query(
     options: dict[str, Any] = {"timespan": _timespan(window), "include_visualization": True}
     if timeout is not None:
         options["server_timeout"] = max(int(timeout), 1)
-    if endpoint.startswith("http://") and is_loopback(endpoint):
+    if endpoint.startswith("http://") and is_loopback(urlsplit(endpoint).hostname or ""):
         options["enforce_https"] = False
-    arguments = {"endpoint": endpoint} if endpoint else {}
+    arguments: dict[str, Any] = {"retry_total": retries}
+    if endpoint:
+        arguments["endpoint"] = endpoint
     client = LogsQueryClient(credential or _default_credential(), **arguments)
     try:
         with client:

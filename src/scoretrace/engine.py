@@ -92,12 +92,23 @@ def query(
         SourceError: there is nothing at *source*.
         MissingExtraError: DuckDB, or for Azure azure-monitor-query, is not installed.
     """
-    began = time.monotonic()
     kusto = _text(text)
-    window = _window(timespan)
+    window = window_of(timespan)
     kusto = with_parameters(kusto, _with_since(kusto, window, parameters))
     if azure_logs.is_azure(source):
         return azure_logs.query(str(source), kusto, window, timeout=timeout)
+    return answer(kusto, source, window, timeout, memory)
+
+
+def answer(
+    kusto: str,
+    source: str | os.PathLike[str] | None,
+    window: Window = (None, None),
+    timeout: float | None = None,
+    memory: str = MEMORY,
+) -> Result:
+    """The rows of a query over what is on this machine; see `query`. *window* is its time span as two times."""
+    began = time.monotonic()
     now = literals.ticks_of(datetime.now(timezone.utc))
     database = _Database(source, window, memory, None if timeout is None else began + timeout)
     try:
@@ -151,7 +162,13 @@ def _with_since(kusto: str, window: Window, given: dict[str, Any]) -> dict[str, 
     return {**given, "since": window[0] if since.type == "datetime" else now - window[0]}
 
 
-def _window(timespan: Timespan) -> Window:
+def window_of(timespan: Timespan) -> Window:
+    """
+    A time span as two times; the second is None where it lasts until now.
+
+    Raises:
+        QueryError: it is none, or reaches beyond the calendar.
+    """
     if timespan is None:
         return None, None
     if isinstance(timespan, str):

@@ -53,7 +53,7 @@ def answer(home: Path, body: dict[str, Any], prefer: str = "") -> tuple[int, dic
     except (QueryError, ValueError) as error:
         return 400, _error("BadArgumentError", "The request had some invalid properties", str(error))
     try:
-        result = engine.query(_as_query(asked), source=home, timespan=timespan, timeout=wait)
+        result = engine.answer(asked, home, engine.window_of(timespan), wait)
     except SourceError as error:
         return 404, _error("PathNotFoundError", "The requested path does not exist", str(error))
     except QueryError as error:
@@ -61,11 +61,6 @@ def answer(home: Path, body: dict[str, Any], prefer: str = "") -> tuple[int, dic
     except ScoretraceError as error:
         return 500, _error("InternalServerError", "The query could not be run", str(error))
     return 200, _encoded(result, wishes)
-
-
-def _as_query(text: str) -> str:
-    """The text as a query, which the name of a bundled query or of a file is not here."""
-    return text if "|" in text or "\n" in text else f"{text}\n"
 
 
 def _timespan(said: Any) -> Any:

@@ -210,8 +210,8 @@ def span_of_text(body: str) -> str:
     sizes = " ".join(f"WHEN '{unit}' THEN {size}" for unit, size in units.items())
     number = f"try_cast(regexp_extract({body}, {sql.quote(short)}, 1) AS DOUBLE)"
     return (
-        f"CASE WHEN {body} = '' THEN NULL WHEN regexp_matches({body}, {sql.quote(shape)}) AND {group(3)} < 24 AND {group(4)} < 60 "
-        f"AND {group(5)} < 60 THEN {long} "
+        f"CASE WHEN {body} = '' THEN NULL WHEN regexp_matches({body}, {sql.quote(shape)}) AND {group(3)} < 24 "
+        f"AND {group(4)} < 60 AND {group(5)} < 60 THEN {long} "
         f"WHEN regexp_matches({body}, {sql.quote(short)}) THEN "
         f"round({number} * CASE regexp_extract({body}, {sql.quote(short)}, 2) {sizes} END)::BIGINT "
         rf"WHEN regexp_full_match({body}, '\s*-?[0-9]+\s*') THEN try_cast({body} AS BIGINT) * {literals.DAY} END"
