@@ -178,24 +178,28 @@ def _columns(described: list[tuple[str, str, bool]]) -> tuple[Column, ...]:
 
 def _range(node: Range, scope: Scope) -> Relation:
     start, stop, step = (scope.value(part) for part in (node.start, node.stop, node.step))
-    if start.type == "datetime" and stop.type == "datetime" and step.type == "timespan":
-        series_ = f"generate_series({start.sql}, {stop.sql}, to_microseconds({step.sql} // 10))"
+    kinds = {start.type, stop.type, step.type}
+    name = sql.name(node.name)
+    if kinds <= {"int", "long"} or kinds == {"timespan"}:
+        kind = "timespan" if "timespan" in kinds else "long"
+        bounds = ", ".join(values.long(part).sql for part in (start, stop, step))
+    elif (start.type, stop.type, step.type) == ("datetime", "datetime", "timespan"):
         kind = "datetime"
-    elif {start.type, stop.type, step.type} <= {"int", "long"}:
-        series_ = f"generate_series({', '.join(values.long(part).sql for part in (start, stop, step))})"
-        kind = "long"
-    elif {start.type, stop.type, step.type} == {"timespan"}:
-        series_ = f"generate_series({start.sql}, {stop.sql}, {step.sql})"
-        kind = "timespan"
-    elif {start.type, stop.type, step.type} <= values.NUMBERS:
+        bounds = f"{start.sql}, {stop.sql}, to_microseconds({step.sql} // 10)"
+    elif kinds <= values.NUMBERS:
         one, other, size = (values.real(part).sql for part in (start, stop, step))
         last = f"CAST(floor(({other} - {one}) / {size}) AS BIGINT)"
-        series_ = f"list_transform(range({last} + 1), lambda i: {one} + i * {size})"
-        kind = "real"
+        query = f"SELECT {one} + i * {size} AS {name} FROM (SELECT unnest(range({last} + 1)) AS i)"
+        return _numbered(query, _columns([(node.name, "real", True)]), scope)
     else:
-        kinds = f"{start.type} to {stop.type} by {step.type}"
-        raise scope.places.wrong(node.at, f"range does not go from {kinds}")
-    return _numbered(f"SELECT unnest({series_}) AS {sql.name(node.name)}", _columns([(node.name, kind, True)]), scope)
+        raise scope.places.wrong(
+            node.at, f"range does not go from a {start.type} to a {stop.type} in steps of a {step.type}"
+        )
+    if all(part.is_constant for part in (start, stop, step)):  # one after the other, however many
+        query = f"SELECT generate_series AS {name} FROM generate_series({bounds})"
+    else:
+        query = f"SELECT unnest(generate_series({bounds})) AS {name}"
+    return _numbered(query, _columns([(node.name, kind, True)]), scope)
 
 
 def _print(node: Print, scope: Scope) -> Relation:
