@@ -41,6 +41,7 @@ def main():
             run("serving.py", f"{folder}/serving", port)
             run("collecting.py", f"{folder}/collecting")
             run("reading.py", f"{folder}/reading")
+            run("queries.py", f"{folder}/queries")
     finally:
         sink.terminate()
         sink.wait()

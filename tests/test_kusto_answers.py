@@ -28,6 +28,7 @@ def day(text):
     return dt.datetime.fromisoformat(text).replace(tzinfo=dt.timezone.utc)
 
 
+OK = "datatable(success: string, n: long)['True', 1, 'True', 2, 'False', 3, '', 4]"
 NAN = float("nan")
 ANSWERS = {
     # where, and what null and empty text are to it
@@ -51,6 +52,13 @@ ANSWERS = {
     "T | extend x = r / 0 | where x > 1 | count": [(2,)],
     "T | summarize m = avg(r) by n = n > 100 | where m > 0 | count": [(1,)],
     "datatable(x: real)[] | summarize a = avg(x) | where a > 5 | count": [(0,)],
+    # text and bools, as `success` of the classic tables is asked for
+    f"{OK} | where success == false | count": [(1,)],
+    f"{OK} | where success != false | count": [(3,)],
+    f"{OK} | where success in (true) | count": [(2,)],
+    f"{OK} | summarize countif(success == true), failed = sumif(n, success == false)": [(2, 3)],
+    f'{OK} | where success == "False" | count': [(1,)],
+    f"{OK} | extend ok = n == 1 | where ok == 1 | count": [(1,)],
     # text
     'print "alpha_beta" has "alpha", "errors" has "error", "a-b" has "B", "x" has "", "abc" contains "B"': [
         (True, False, True, True, True)

@@ -255,6 +255,7 @@ def query(
         click.echo(f"{name}: {count(lines, 'line')} cannot be read, passed over", err=True)
     if result.partial:
         click.echo(f"rows are missing: {result.partial}", err=True)
+        sys.exit(3)
     default = next((bundled.parameters.get("since") for bundled in scoretrace.queries() if bundled.name == text), None)
     if not result.rows and default and timespan is None and "since" not in parameters:
         click.echo(f"this query looks back {default}; --since 7d looks further", err=True)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from scoretrace import sql
 from scoretrace.kql import naming, values
-from scoretrace.kql.functions import argument_values
+from scoretrace.kql.arguments import argument_values
 from scoretrace.kql.relations import Scope
 from scoretrace.kql.syntax import Call, Expression, Star
 from scoretrace.kql.values import Value
@@ -236,25 +236,10 @@ _AGGREGATES: dict[str, Aggregate] = {
     "variance": _spread("var_samp"),
     "variancep": _spread("var_pop"),
 }
-_CONDITIONAL = frozenset(
-    [
-        "anyif",
-        "avgif",
-        "countif",
-        "count_distinctif",
-        "dcountif",
-        "make_bag_if",
-        "make_list_if",
-        "make_set_if",
-        "maxif",
-        "minif",
-        "percentileif",
-        "stdevif",
-        "sumif",
-        "take_anyif",
-        "varianceif",
-    ]
-)
+_CONDITIONAL = frozenset([
+    "anyif", "avgif", "countif", "count_distinctif", "dcountif", "make_bag_if", "make_list_if", "make_set_if",
+    "maxif", "minif", "percentileif", "stdevif", "sumif", "take_anyif", "varianceif",
+])  # fmt: skip
 _SEVERAL = frozenset({"arg_max", "arg_min", "percentiles"})
 WEIGHTED = frozenset({"percentilew", "percentilesw"})
 # They exist in Kusto, and what they give is for other functions that would have to be guessed.

@@ -139,6 +139,8 @@ def _undefined(at: int, operator: str, operands: list[Value], scope: Scope) -> E
     hint = "; strcat(...) joins texts" if operator == "+" and "string" in kinds else ""
     if "dynamic" in kinds:
         hint = "; say which it is with tostring(...), tolong(...) or todouble(...)"
+    elif "string" in kinds and operator != "+":
+        hint = "; make them alike with tobool(...), todouble(...) or another conversion"
     return scope.places.wrong(at, f"the operator {operator} is not defined for {kinds}{hint}")
 
 
@@ -232,6 +234,12 @@ def _alike(at: int, operator: str, left: Value, right: Value, scope: Scope) -> t
             known = _constant_of(one.constant, other.type)
             if known is not None:
                 return (other, known) if one is right else (known, other)
+        if one.type == "string" and other.is_constant and other.type == "bool":
+            made = values.truth_inside(one)
+            return (made, other) if one is left else (other, made)
+        if one.type == "bool" and other.is_constant and other.type in {"int", "long"} and other.constant in {0, 1}:
+            made = constant("bool", bool(other.constant))
+            return (one, made) if other is right else (made, one)
         if one.type == "string" and other.is_constant and other.type == "long":
             made = constant("string", str(other.constant))
             return (one, made) if other is right else (made, one)

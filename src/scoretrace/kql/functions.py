@@ -14,8 +14,9 @@ from msgspec.structs import replace
 
 from scoretrace import sql
 from scoretrace.kql import literals, values
+from scoretrace.kql.arguments import argument_values
 from scoretrace.kql.relations import Scope
-from scoretrace.kql.syntax import Call, Expression, Star
+from scoretrace.kql.syntax import Call, Expression
 from scoretrace.kql.values import Value
 
 _NAMED_GROUP = re.compile(r"\(\?<(?![=!])")
@@ -214,17 +215,9 @@ ALIASES = {
 }
 
 
-def _arguments(node: Call, scope: Scope, least: int, most: int) -> list[Value]:
-    count = len(node.arguments)
-    if not least <= count <= most:
-        wanted = f"{least}" if least == most else f"{least} to {most}" if most < 100 else f"{least} or more"
-        raise scope.places.wrong(node.at, f"{node.name}() takes {wanted} arguments, not {count}")
-    return [scope.value(argument) for argument in node.arguments]
-
-
 def converted(node: Call, kind: str, scope: Scope) -> Value:
     """The value of a function that converts to the type *kind*."""
-    (argument,) = _arguments(node, scope, 1, 1)
+    (argument,) = argument_values(node, scope, 1, 1)
     if kind == "dynamic":
         if node.name == "todynamic" or "json" in node.name or node.name == "toobject":
             return values.parsed(argument)
@@ -236,7 +229,7 @@ def converted(node: Call, kind: str, scope: Scope) -> Value:
 def plain(node: Call, scalar: Scalar, scope: Scope) -> Value:
     """The value of a function of the table."""
     least = len(scalar.takes) - len(scalar.defaults)
-    given = _arguments(node, scope, least, len(scalar.takes))
+    given = argument_values(node, scope, least, len(scalar.takes))
     taken = [
         _taken(node, argument, kind, wanted, scope)
         for argument, kind, wanted in zip(given, node.arguments, scalar.takes, strict=False)
@@ -283,7 +276,7 @@ def _taken(node: Call, argument: Value, written: Expression, wanted: str, scope:
 
 def concatenated(node: Call, scope: Scope) -> Value:
     """`array_concat`, which takes any number of arrays."""
-    lists = _arguments(node, scope, 1, 100)
+    lists = argument_values(node, scope, 1, 100)
     parts = []
     for argument, written in zip(lists, node.arguments, strict=True):
         if argument.type != "dynamic":
@@ -305,11 +298,3 @@ def pattern(found: Value, scope: Scope, at: int) -> str:
     if re.search(r"\(\?<?[=!]", written):
         raise scope.places.wrong(at, "a regular expression of Kusto cannot look ahead or behind")
     return sql.quote(written)
-
-
-def argument_values(node: Call, scope: Scope, least: int, most: int) -> list[Value]:
-    """The arguments of a function as values, of which there have to be *least* to *most*."""
-    for argument in node.arguments:
-        if isinstance(argument, Star):
-            raise scope.places.wrong(argument.at, f"{node.name}() does not take an asterisk")
-    return _arguments(node, scope, least, most)

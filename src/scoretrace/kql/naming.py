@@ -12,55 +12,13 @@ from collections.abc import Iterable, Sequence
 from scoretrace.kql.syntax import Call, Expression, Literal, Name, Path, Unary
 
 # Their result has the name of their first argument.
-_KEEPING = frozenset(
-    [
-        "abs",
-        "acos",
-        "asin",
-        "atan",
-        "atan2",
-        "bin",
-        "bin_at",
-        "binary_and",
-        "binary_not",
-        "binary_or",
-        "binary_shift_left",
-        "binary_shift_right",
-        "binary_xor",
-        "ceiling",
-        "cos",
-        "exp",
-        "exp2",
-        "floor",
-        "format_datetime",
-        "gamma",
-        "log",
-        "log10",
-        "log2",
-        "parse_json",
-        "round",
-        "sin",
-        "split",
-        "sqrt",
-        "startofday",
-        "tan",
-        "tobool",
-        "toboolean",
-        "todatetime",
-        "todecimal",
-        "todouble",
-        "todynamic",
-        "toguid",
-        "tohex",
-        "toint",
-        "tolong",
-        "toreal",
-        "tostring",
-        "totimespan",
-        "format_timespan",
-        "timespan",
-    ]
-)
+_KEEPING = frozenset([
+    "abs", "acos", "asin", "atan", "atan2", "bin", "bin_at", "binary_and", "binary_not", "binary_or",
+    "binary_shift_left", "binary_shift_right", "binary_xor", "ceiling", "cos", "exp", "exp2", "floor",
+    "format_datetime", "gamma", "log", "log10", "log2", "parse_json", "round", "sin", "split", "sqrt",
+    "startofday", "tan", "tobool", "toboolean", "todatetime", "todecimal", "todouble", "todynamic", "toguid",
+    "tohex", "toint", "tolong", "toreal", "tostring", "totimespan", "format_timespan", "timespan",
+])  # fmt: skip
 _PREFIXED = {"gettype": "type", "strlen": "strlen", "treepath": "tree"}
 _SORTING = frozenset({"array_sort_asc", "array_sort_desc"})
 AGGREGATE_PREFIXES = {

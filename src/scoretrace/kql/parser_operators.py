@@ -17,51 +17,17 @@ from scoretrace.kql.syntax import Call, Expression, Name, Named, Operator, Patte
 if TYPE_CHECKING:
     from scoretrace.kql.parser import Parser
 
-RENDERINGS = frozenset(
-    [
-        "anomalychart",
-        "areachart",
-        "barchart",
-        "card",
-        "columnchart",
-        "ladderchart",
-        "linechart",
-        "piechart",
-        "pivotchart",
-        "scatterchart",
-        "stackedareachart",
-        "table",
-        "timechart",
-        "timepivot",
-        "treemap",
-    ]
-)
+RENDERINGS = frozenset([
+    "anomalychart", "areachart", "barchart", "card", "columnchart", "ladderchart", "linechart", "piechart",
+    "pivotchart", "scatterchart", "stackedareachart", "table", "timechart", "timepivot", "treemap",
+])  # fmt: skip
 # Kusto has them, and they are refused by name.
 UNSUPPORTED = {
-    "assert-schema",
-    "consume",
-    "execute-and-cache",
-    "externaldata",
-    "facet",
-    "fork",
-    "graph-mark-components",
-    "graph-match",
-    "graph-merge",
-    "graph-shortest-paths",
-    "graph-to-table",
-    "graph-where-edges",
-    "graph-where-nodes",
-    "macro-expand",
-    "make-graph",
-    "parse-kv",
-    "partition",
-    "partitionby",
-    "reduce",
-    "sample",
-    "sample-distinct",
-    "scan",
-    "top-hitters",
-}
+    "assert-schema", "consume", "execute-and-cache", "externaldata", "facet", "fork", "graph-mark-components",
+    "graph-match", "graph-merge", "graph-shortest-paths", "graph-to-table", "graph-where-edges",
+    "graph-where-nodes", "macro-expand", "make-graph", "parse-kv", "partition", "partitionby", "reduce", "sample",
+    "sample-distinct", "scan", "top-hitters",
+}  # fmt: skip
 
 
 def operator(parser: Parser) -> Operator:

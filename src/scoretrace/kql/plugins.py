@@ -16,42 +16,14 @@ from scoretrace.kql.relations import Column, Relation, Scope, sql_names
 from scoretrace.kql.syntax import Call, Expression, Name, Operator
 from scoretrace.kql.values import Value
 
-UNSUPPORTED = frozenset(
-    [
-        "activity_counts_metrics",
-        "activity_engagement",
-        "activity_metrics",
-        "autocluster",
-        "azure_digital_twins_query_request",
-        "basket",
-        "cosmosdb_sql_request",
-        "dcount_intersect",
-        "diffpatterns",
-        "diffpatterns_text",
-        "funnel_sequence",
-        "funnel_sequence_completion",
-        "geo_point_to_geohash",
-        "http_request",
-        "http_request_post",
-        "infer_storage_schema",
-        "ipv4_lookup",
-        "mysql_request",
-        "narrow",
-        "new_activity_metrics",
-        "postgresql_request",
-        "preview",
-        "python",
-        "r",
-        "rolling_percentile",
-        "rows_near",
-        "schema_merge",
-        "session_count",
-        "sequence_detect",
-        "sliding_window_counts",
-        "sql_request",
-        "user_activity_metrics",
-    ]
-)
+UNSUPPORTED = frozenset([
+    "activity_counts_metrics", "activity_engagement", "activity_metrics", "autocluster",
+    "azure_digital_twins_query_request", "basket", "cosmosdb_sql_request", "dcount_intersect", "diffpatterns",
+    "diffpatterns_text", "funnel_sequence", "funnel_sequence_completion", "geo_point_to_geohash", "http_request",
+    "http_request_post", "infer_storage_schema", "ipv4_lookup", "mysql_request", "narrow", "new_activity_metrics",
+    "postgresql_request", "preview", "python", "r", "rolling_percentile", "rows_near", "schema_merge",
+    "session_count", "sequence_detect", "sliding_window_counts", "sql_request", "user_activity_metrics",
+])  # fmt: skip
 _MOST = 1_000  # columns of an answer
 PLUGINS = frozenset({"bag_unpack", "pivot"})
 

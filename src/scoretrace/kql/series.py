@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from scoretrace import sql
-from scoretrace.kql import aggregates, forms, naming, values
+from scoretrace.kql import aggregates, naming, times, values
 from scoretrace.kql.relations import Column, Relation, Scope, sql_names
 from scoretrace.kql.syntax import Call, Expression, Named, Operator
 from scoretrace.kql.values import Value
@@ -90,7 +90,7 @@ def _bounds(operator: Operator, axis: Value, scope: Scope) -> tuple[Value, Value
 def _of_data(operator: Operator, axis: Value, step: Value, scope: Scope) -> tuple[Value, Value, Value]:
     """From the first step that has data to the last one, of all rows."""
     relation = scope.current
-    cut = forms.binned(axis, step, Call(operator.at, "bin", ()), scope)
+    cut = times.binned(axis, step, Call(operator.at, "bin", ()), scope)
     given = {}
     for name, function in (("start", "min"), ("stop", "max")):
         node = operator.parts[name]

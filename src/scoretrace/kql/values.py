@@ -370,6 +370,22 @@ def number_inside(value: Value, kind: str) -> Value:
     )
 
 
+def truth_inside(value: Value) -> Value:
+    """
+    A text that is compared with true or false, as `success` of the classic tables is.
+
+    "True" and "False" are how Kusto writes them. Another spelling ends the query:
+    whether Azure takes it for the same is not to be guessed.
+    """
+    held = filled(value).sql
+    why = sql.quote("a text such as 'true' or '1' is compared with a bool: write tobool(...) or tostring(...)")
+    return Value(
+        f"CASE {held} WHEN 'True' THEN TRUE WHEN 'False' THEN FALSE "
+        f"ELSE CASE WHEN {bool_of_text(held)} IS NOT NULL THEN error({why}) END END",
+        "bool",
+    )
+
+
 CONVERSIONS = {
     "bool": boolean,
     "datetime": moment,
