@@ -375,7 +375,7 @@ def test_bundled_queries_find_what_they_ask_for(telemetry, home):
         return scoretrace.query(name, source=home, **parameters).dicts()
 
     assert rows("failures")[0]["outerMessage"] == "bad"
-    assert rows("requests-by-result")[0]["resultCode"] == "500"
+    assert rows("requests-by-result")[0]["code"] == "500"
     assert rows("diverted-payloads")[0]["field"] == "customDimensions.Contents"
     assert rows("inputs-and-outputs")[0]["output"] == "[2]"
     assert rows("request-rate")[0]["failed"] == 1

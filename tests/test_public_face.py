@@ -75,7 +75,7 @@ LAYERS = (
     {"compat", "model_data_columns"},
     {"model_data_csv", "model_data_events"},
     {"model_data"},
-    {"kql", "kql.literals", "kql.syntax", "kql.places"},
+    {"kql", "kql.literals", "kql.syntax", "kql.places", "kql.dynamics"},
     {"kql.tokens", "kql.values", "kql.naming", "kql.parser_operators"},
     {"kql.parser", "kql.relations"},
     {"kql.parameters", "kql.arguments", "kql.invocations"},

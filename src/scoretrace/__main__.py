@@ -8,6 +8,14 @@ import sys
 def main() -> None:
     """Run the command line, or say how to install it."""
     try:
+        _run()
+    except KeyboardInterrupt:  # while modules are imported; later the command line has it
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _run() -> None:
+    try:
         import click
         import rich  # noqa: F401 - it needs both
     except ImportError:

@@ -132,7 +132,9 @@ def _cell(column: Column, table: Table) -> str:
     """A classic column made of what the workspace table has."""
     if column.form == "constant":
         return f'{column.classic} = "{ITEM_TYPES[table.kind]}"'
-    if column.form in {"bool", "pass"}:
+    if column.form == "pass":
+        return f'{column.classic} = iff({column.workspace}, "1", "0")'
+    if column.form == "bool":
         return f"{column.classic} = tostring({column.workspace})"
     if column.workspace == "_ItemId":  # which a workspace has, and does not list
         return f'{column.classic} = column_ifexists("_ItemId", "")'

@@ -7,6 +7,7 @@ A query is compiled to SQL (`kql.compiler`) and run by DuckDB over the views of
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from scoretrace import azure_logs, bundled, model_data, model_data_csv, model_data_files, tables
 from scoretrace.bundled import Bundled, queries
-from scoretrace.errors import MissingExtraError, QueryError, ScoretraceError, UnknownNameError
+from scoretrace.errors import MissingExtraError, QueryError, QueryTimeoutError, ScoretraceError, UnknownNameError
 from scoretrace.exports import Export, read_export
 from scoretrace.kql import literals
 from scoretrace.kql.compiler import Compiled, compile_query
@@ -40,6 +41,7 @@ T = TypeVar("T")
 Window = tuple[datetime | None, datetime | None]
 
 _LOOK_SECONDS, _INTERRUPT_SECONDS = 0.05, 30.0
+_ROWS_AT_ONCE = 20_000  # are fetched before a query is asked whether it is still wanted
 MEMORY = "4GB"  # of DuckDB, which goes on in files beyond it
 _TYPES = {"TIMESTAMP": "datetime", "VARCHAR": "string", "JSON": "dynamic"}
 _CLASSIC = {name: [(column.classic, column.type) for column in table.all_columns] for name, table in BY_CLASSIC.items()}
@@ -106,11 +108,16 @@ def answer(
     window: Window = (None, None),
     timeout: float | None = None,
     memory: str = MEMORY,
+    is_unwanted: Callable[[], bool] = lambda: False,
 ) -> Result:
-    """The rows of a query over what is on this machine; see `query`. *window* is its time span as two times."""
+    """
+    The rows of a query over what is on this machine; see `query`.
+
+    *window* is its time span as two times. It is given up when *is_unwanted* says so.
+    """
     began = time.monotonic()
     now = literals.ticks_of(datetime.now(timezone.utc))
-    database = _Database(source, window, memory, None if timeout is None else began + timeout)
+    database = _Database(source, window, memory, None if timeout is None else began + timeout, is_unwanted)
     try:
         compiled = compile_query(kusto, CATALOG, now=now, aside=_ASIDE, probe=database.probe)
         rows = database.run(compiled, kusto)
@@ -142,6 +149,8 @@ def portal_link(text: str | os.PathLike[str], /, *, source: str | os.PathLike[st
 
 
 def _text(text: str | os.PathLike[str]) -> str:
+    if not isinstance(text, str | os.PathLike):
+        raise QueryError(f"a query is text or a path, not {type(text).__name__}")
     if isinstance(text, os.PathLike) or (text.endswith(".kql") and "|" not in text and "\n" not in text):
         try:
             return Path(text).read_text(encoding="utf-8-sig")
@@ -173,6 +182,9 @@ def window_of(timespan: Timespan) -> Window:
         return None, None
     if isinstance(timespan, str):
         timespan = duration(timespan)
+    is_pair = isinstance(timespan, Sequence) and [isinstance(one, datetime) for one in timespan] == [True, True]
+    if not is_pair and not isinstance(timespan, timedelta):
+        raise QueryError(f"timespan is a length such as 6h, a timedelta, or two datetimes, not {timespan!r:.80}")
     if isinstance(timespan, timedelta):
         try:
             return datetime.now(timezone.utc) - timespan, None
@@ -191,7 +203,12 @@ class _Database:
     """
 
     def __init__(
-        self, source: str | os.PathLike[str] | None, window: Window, memory: str, deadline: float | None
+        self,
+        source: str | os.PathLike[str] | None,
+        window: Window,
+        memory: str,
+        deadline: float | None,
+        is_unwanted: Callable[[], bool],
     ) -> None:
         try:
             import duckdb
@@ -206,6 +223,8 @@ class _Database:
         self._export: Export | None = None
         self._tables: tuple[str, ...] | None = None
         self._duckdb = duckdb
+        self._is_unwanted = is_unwanted
+        self._is_given_up = False
         self.connection = self._connected()
 
     def _connected(self) -> duckdb.DuckDBPyConnection:
@@ -222,8 +241,9 @@ class _Database:
         return dict(self._export.summary.failed) if self._export is not None else {}
 
     def close(self) -> None:
-        """Let go of what is open."""
-        self.connection.close()
+        """Let go of what is open; a query that could not be interrupted keeps its connection until it ends."""
+        with contextlib.suppress(self._duckdb.Error):
+            self.connection.close()
         self._removed()
 
     def probe(self, statement: str) -> list[tuple[Any, ...]]:
@@ -253,7 +273,11 @@ class _Database:
         self.connection.execute("BEGIN TRANSACTION READ ONLY")
         self.connection.execute(f"CREATE TEMP TABLE {TABLE} AS {statement}")
         self.connection.execute("COMMIT")
-        return converted(self.connection.table(TABLE).fetchall(), kinds)
+        self.connection.execute(f"FROM {TABLE}")
+        rows: list[tuple[Any, ...]] = []
+        while not self._is_given_up and (more := self.connection.fetchmany(_ROWS_AT_ONCE)):
+            rows += converted(more, kinds)
+        return rows
 
     def _read(self, names: Sequence[str]) -> None:
         """Make the views of *names*, and close the door behind them."""
@@ -326,7 +350,10 @@ class _Database:
             while not done.wait(self._patience()):
                 if self._deadline is not None and time.monotonic() >= self._deadline:
                     self._interrupt(done)
-                    raise QueryError("the query was given up after its timeout")
+                    raise QueryTimeoutError("the query was given up after its timeout")
+                if self._is_unwanted():
+                    self._interrupt(done)
+                    raise QueryError("the query was given up: nobody waits for it any more")
         except KeyboardInterrupt:
             self._interrupt(done)
             raise
@@ -340,6 +367,7 @@ class _Database:
         return max(min(_LOOK_SECONDS, left), 0)
 
     def _interrupt(self, done: threading.Event) -> None:
+        self._is_given_up = True
         end = time.monotonic() + _INTERRUPT_SECONDS
         while not done.is_set() and time.monotonic() < end:
             self.connection.interrupt()  # again: one that comes between two statements is lost

@@ -12,6 +12,7 @@ Everything scoretrace raises, in one tree.
     ├── QueryError           a query that cannot be answered, with line and column where known
     │   ├── QuerySyntaxError
     │   ├── UnknownNameError
+    │   ├── QueryTimeoutError it took longer than it was given
     │   └── UnsupportedQuery the local engine would have to guess, so it refuses
     ├── ScriptError          a scoring script that cannot be run
     └── MissingExtraError    an optional dependency that is not installed
@@ -79,6 +80,10 @@ class QuerySyntaxError(QueryError):
 
 class UnknownNameError(QueryError):
     """The query names a table, column or bundled query that does not exist."""
+
+
+class QueryTimeoutError(QueryError, TimeoutError):
+    """The query took longer than it was given."""
 
 
 class UnsupportedQuery(QueryError):  # noqa: N818 - reads as what happened

@@ -12,12 +12,14 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
 from scoretrace.engine import CATALOG
 from scoretrace.errors import MissingExtraError, QueryError
+from scoretrace.kql import literals
 from scoretrace.kql.compiler import compile_query
 from scoretrace.kql.places import line_and_column
 
@@ -94,7 +96,7 @@ def check(
 def refusal(text: str) -> str:
     """Why the local engine does not answer a query; nothing where it does."""
     try:
-        compile_query(text, CATALOG, now=0)
+        compile_query(text, CATALOG, now=literals.ticks_of(datetime.now(timezone.utc)))
     except QueryError as error:
         return "" if "depend on its rows" in str(error) else str(error)
     return ""

@@ -11,14 +11,17 @@ query APIs, version 1.
 
 from __future__ import annotations
 
+import asyncio
 import math
+import threading
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scoretrace.errors import QueryError, QuerySyntaxError, ScoretraceError, SourceError
+from scoretrace.errors import QueryError, QuerySyntaxError, QueryTimeoutError, ScoretraceError, SourceError
 from scoretrace.kql import literals
 from scoretrace.moments import duration
 from scoretrace.result import Result
@@ -31,10 +34,13 @@ if TYPE_CHECKING:
 _SECONDS = 180.0  # a query may take, unless the client says how long; the service's own limit
 _MOST_SECONDS = 600.0
 _MOST_ROWS = 500_000  # of an answer: service limits of Azure Monitor
+_LOOK_SECONDS = 0.2  # whether the client is still there
 _BODY_BYTES = 1024**2
 
 
-def answer(home: Path, body: dict[str, Any], prefer: str = "") -> tuple[int, dict[str, Any]]:
+def answer(
+    home: Path, body: dict[str, Any], prefer: str = "", is_unwanted: Callable[[], bool] = lambda: False
+) -> tuple[int, dict[str, Any]]:
     """
     The status and the JSON with which the service answers a request.
 
@@ -53,9 +59,11 @@ def answer(home: Path, body: dict[str, Any], prefer: str = "") -> tuple[int, dic
     except (QueryError, ValueError) as error:
         return 400, _error("BadArgumentError", "The request had some invalid properties", str(error))
     try:
-        result = engine.answer(asked, home, engine.window_of(timespan), wait)
+        result = engine.answer(asked, home, engine.window_of(timespan), wait, is_unwanted=is_unwanted)
     except SourceError as error:
         return 404, _error("PathNotFoundError", "The requested path does not exist", str(error))
+    except QueryTimeoutError as error:
+        return 504, _error("GatewayTimeout", "The query took too long", str(error))
     except QueryError as error:
         return 400, _refused(error)
     except ScoretraceError as error:
@@ -79,10 +87,17 @@ def _timespan(said: Any) -> Any:
     if start is None and end is None:
         raise QueryError(f"{said!r:.80} is no timespan")
     if start is None and end is not None:
-        return end - duration(first), end
+        return _sum(end, -duration(first)), end
     if end is None and start is not None:
-        return start, start + duration(second)
+        return start, _sum(start, duration(second))
     return start, end
+
+
+def _sum(moment: datetime, span: timedelta) -> datetime:
+    try:
+        return moment + span
+    except OverflowError as error:
+        raise QueryError(f"a timespan of {span.days} days reaches beyond the calendar") from error
 
 
 def _moment(written: str) -> datetime | None:
@@ -156,11 +171,24 @@ def routes(home: Path) -> list[Route]:
             return made(400, _error("BadArgumentError", "The request had some invalid properties", str(error)))
         if not isinstance(said, dict):
             return made(400, _error("BadArgumentError", "The request had some invalid properties", "no JSON object"))
-        return made(*await run_in_threadpool(answer, home, said, request.headers.get("prefer", "")))
+        return await answered(request, said)
 
     async def asked(request: Request) -> Response:
-        said = dict(request.query_params)
-        return made(*await run_in_threadpool(answer, home, said, request.headers.get("prefer", "")))
+        return await answered(request, dict(request.query_params))
+
+    async def answered(request: Request, said: dict[str, Any]) -> Response:
+        """The answer of a query, which ends when its client has left, or the server does."""
+        unwanted = threading.Event()
+        work = run_in_threadpool(answer, home, said, request.headers.get("prefer", ""), unwanted.is_set)
+        running = asyncio.ensure_future(work)
+        try:
+            while not running.done():
+                await asyncio.wait({running}, timeout=_LOOK_SECONDS)
+                if await request.is_disconnected():
+                    unwanted.set()
+        finally:
+            unwanted.set()
+        return made(*await running)
 
     def made(status: int, found: dict[str, Any]) -> Response:
         return Response(msgspec.json.encode(found), status, media_type="application/json")

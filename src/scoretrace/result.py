@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from scoretrace import charts, sql
+from scoretrace.errors import QueryError
 from scoretrace.kql.compiler import Rendering
 from scoretrace.kql.values import SQL_TYPES
 from scoretrace.optional import installed
@@ -227,6 +228,8 @@ def _dynamic(value: Any) -> Any:
 
 
 def _utc(value: datetime) -> datetime:
+    if not isinstance(value, datetime):  # DuckDB's calendar goes further, in text
+        raise QueryError(f"the answer has a time outside of the years 1 to 9999: {value}")
     return value.replace(tzinfo=timezone.utc)
 
 

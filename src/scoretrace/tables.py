@@ -113,7 +113,8 @@ def as_workspace(table: Table, rows: str) -> str:
     """The *rows* of `select` under the names, and with the types, of the workspace table."""
     columns = {
         column.workspace: (
-            f"CASE {sql.name(column.classic)} WHEN 'True' THEN true WHEN 'False' THEN false END"
+            f"CASE WHEN {sql.name(column.classic)} IN ('True', '1') THEN true "
+            f"WHEN {sql.name(column.classic)} IN ('False', '0') THEN false END"
             if column.form in {"bool", "pass"}
             else sql.quote(table.workspace)
             if column.form == "constant"

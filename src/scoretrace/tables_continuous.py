@@ -12,7 +12,16 @@ from typing import Any
 
 from scoretrace import sql
 from scoretrace.schema import Column, Table
-from scoretrace.tables_values import CHECKED, ITEM_TYPES, bucket_of, severity_of, success_of, time_of, unparsed_of
+from scoretrace.tables_values import (
+    CHECKED,
+    ITEM_TYPES,
+    bucket_of,
+    passed_of,
+    severity_of,
+    success_of,
+    time_of,
+    unparsed_of,
+)
 
 _UNCOUNTED = {"metric", "counter", "browser_timing"}  # only the sampling rate says how many these stand for
 _AGGREGATE = ("value", "count", "min", "max", "stdDev", "sum")
@@ -172,6 +181,10 @@ def _success(column: Column, table: Table) -> str:
     return success_of(_at(column, table))
 
 
+def _passed(column: Column, table: Table) -> str:
+    return passed_of(_at(column, table))
+
+
 def _number(value: str) -> str:
     return f"try_cast({value} AS DOUBLE)"
 
@@ -220,7 +233,7 @@ _FORMS: dict[str, Callable[[Column, Table], str]] = {
     "count": _count,
     "severity": _severity,
     "bool": _success,
-    "pass": _success,
+    "pass": _passed,
     "duration": lambda column, table: f"{_number(f'{_at(column, table)}.value')} / 10000.0",
     "real": lambda column, table: _number(f"{_at(column, table)}.value"),
     "bucket": lambda _column, table: _bucket(table),

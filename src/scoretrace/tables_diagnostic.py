@@ -7,7 +7,16 @@ from collections.abc import Callable
 from scoretrace import sql
 from scoretrace.formats import diagnostics
 from scoretrace.schema import BY_WORKSPACE, Column, Table
-from scoretrace.tables_values import CHECKED, ITEM_TYPES, bucket_of, severity_of, success_of, time_of, unparsed_of
+from scoretrace.tables_values import (
+    CHECKED,
+    ITEM_TYPES,
+    bucket_of,
+    passed_of,
+    severity_of,
+    success_of,
+    time_of,
+    unparsed_of,
+)
 
 _TYPE = "Type"
 
@@ -90,7 +99,7 @@ _FORMS: dict[str, Callable[[str], str]] = {
     "count": _count,
     "severity": severity_of,
     "bool": success_of,
-    "pass": success_of,
+    "pass": passed_of,
     "duration": _number,
     "real": _number,
     "dimensions": _dynamic,

@@ -37,7 +37,8 @@ _BUCKETS = (
     (300_000, "2min-5min"),
 )
 _SEVERITIES = {name.lower(): str(level) for level, name in enumerate(SEVERITIES)}
-_TRUTHS = {"true": "'True'", "pass": "'True'", "false": "'False'", "fail": "'False'"}
+_TRUTHS = {"true": "'True'", "false": "'False'"}
+_PASSES = {"pass": "'1'", "true": "'1'", "fail": "'0'", "false": "'0'"}
 
 
 NANOSECONDS, MICROSECONDS = "TIMESTAMP_NS", "TIMESTAMP"
@@ -72,6 +73,15 @@ def success_of(text: str) -> str:
     return _cases(f"lower({text})", _TRUTHS, "''")
 
 
+def passed_of(text: str) -> str:
+    """
+    How `availabilityResults` writes whether a test passed: 1 or 0, where other tables say True or False.
+
+    Source: Microsoft's own queries of it, which count `success == 1`.
+    """
+    return _cases(f"lower({text})", _PASSES, "''")
+
+
 def bucket_of(milliseconds: str) -> str:
     """The name of the range that a duration is in."""
     cases = " ".join(f"WHEN {milliseconds} < {limit} THEN {sql.quote(name)}" for limit, name in _BUCKETS)
@@ -102,6 +112,6 @@ CHECKED: dict[str, Callable[[str], str]] = {
     "time": time_of,
     "severity": severity_of,
     "bool": success_of,
-    "pass": success_of,
+    "pass": passed_of,
     **dict.fromkeys(("count", "duration", "real"), lambda text: f"try_cast({text} AS DOUBLE)"),
 }

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from scoretrace import sql
-from scoretrace.kql import naming, values
+from scoretrace.kql import dynamics, naming, values
 from scoretrace.kql.arguments import argument_values
 from scoretrace.kql.relations import Scope
 from scoretrace.kql.syntax import Call, Expression, Star
@@ -162,7 +162,7 @@ def _gathered(*, is_set: bool, keeps_nulls: bool = False) -> Aggregate:
             # The elements of arrays are gathered, not the arrays.
             element = (
                 f"CASE WHEN {values.json_type(found)} = 'ARRAY' "
-                f"THEN CAST(json_extract({found.sql}, '$[*]') AS JSON[]) ELSE [{found.sql}] END"
+                f"THEN {dynamics.elements(found.sql)} ELSE [{found.sql}] END"
             )
             listed = f"flatten(list({element}{order}){_filter(filtered, there)})"
             listed = f"list_sort(list_distinct({listed}))" if is_set else listed
@@ -179,10 +179,10 @@ def _bag(node: Call, scope: Scope, filtered: str) -> Value:
     found = argument_values(node, scope, 1, 2)[0]
     if found.type != "dynamic":
         raise scope.places.wrong(node.arguments[0].at, f"make_bag() takes a dynamic, not a {found.type}")
-    bag = f"CAST(json_transform({found.sql}, '\"MAP(VARCHAR, JSON)\"') AS MAP(VARCHAR, JSON))"
+    bag = dynamics.mapped(found.sql)
     is_bag = f"{values.json_type(found)} = {sql.quote('OBJECT')}"
     listed = f"list({bag}){_filter(filtered, is_bag)}"
-    merged = f"list_reduce({listed}, lambda one, other: map_concat(one, other))"
+    merged = f'list_reduce({listed}, lambda "~one", "~other": map_concat("~one", "~other"))'
     return Value(f"coalesce(to_json({merged}), '{{}}'::JSON)", "dynamic", nullable=False)
 
 
@@ -194,7 +194,7 @@ def _any(node: Call, scope: Scope, filtered: str) -> Value:
 def _bits(function: str) -> Aggregate:
     def made(node: Call, scope: Scope, filtered: str) -> Value:
         found = _one(node, scope, {"int", "long"}, "a whole number")
-        return Value(f"{function}({found.sql}){_filter(filtered)}", "long")
+        return Value(f"{function}({found.sql}){_filter(filtered)}", found.type)
 
     return made
 
@@ -246,6 +246,7 @@ WEIGHTED = frozenset({"percentilew", "percentilesw"})
 REFUSED = frozenset(
     ["buildschema", "hll", "hll_if", "make_dictionary", "stdevpif", "tdigest", "tdigest_merge", "variancepif"]
 )
+_NAME_IT = "needs one: name = ..."
 NAMES = frozenset(_AGGREGATES) | _CONDITIONAL | _SEVERAL | WEIGHTED
 
 
@@ -273,7 +274,8 @@ def several(node: Call, scope: Scope, keys: list[str]) -> list[tuple[str, Value]
     by = _checked(
         scope.value(node.arguments[0]), node.arguments[0], node, scope, _ORDERED, "what can be put in an order"
     )
-    name = naming.implied(node.arguments[0], NAMES) or f"{node.name}_"
+    given = node.names or ("",) * len(node.arguments)
+    name = given[0] or naming.implied(node.arguments[0], NAMES) or f"{node.name[-3:]}_"
     # Where all that is compared is null there is a row nevertheless.
     chosen = f"coalesce({node.name}({{0}}, {by.sql}), any_value({{0}}))"
     first = (name, values.filled(Value(f"{node.name[-3:]}({by.sql})", by.type)))
@@ -285,13 +287,17 @@ def _row(
 ) -> list[tuple[str, Value]]:
     """Values of one and the same row, which *chosen* finds."""
     pairs: list[tuple[str, Value]] = []
-    for argument in written:
+    before = "any_" if node.name == "any" else ""
+    said = node.names[-len(written) :] if node.names and written else ("",) * len(written)
+    for argument, own in zip(written, said, strict=True):
         if isinstance(argument, Star):
-            columns = scope.current.columns
-            pairs += [(column.name, column.value) for column in columns if column.name not in {*keys, *taken}]
+            columns = [column for column in scope.current.columns if column.name not in {*keys, *taken}]
+            pairs += [(f"{before}{column.name}", column.value) for column in columns]
         else:
-            name = naming.implied(argument, NAMES) or f"{node.name}_"
-            pairs.append((f"any_{name}" if node.name == "any" else name, scope.value(argument)))
+            name = own or naming.implied(argument, NAMES)
+            if name is None:
+                raise scope.places.unsupported(argument.at, f"a value of {node.name}() without a name", _NAME_IT)
+            pairs.append((own or f"{before}{name}", scope.value(argument)))
     row = ", ".join(f"f{index}: {found.sql}" for index, (_, found) in enumerate(pairs))
     body = chosen.format(f"{{{row}}}")
     return [(name, values.filled(Value(f"({body}).f{index}", found.type))) for index, (name, found) in enumerate(pairs)]

@@ -37,7 +37,7 @@ REFUSED = frozenset([
     "zlib_compress_to_base64_string",
 ])  # fmt: skip
 _FORMS = {**forms.FORMS, **times.FORMS, **windows.FORMS}
-NAMES = frozenset({*functions.SCALARS, *functions.ALIASES, *_FORMS})
+NAMES = frozenset({*functions.SCALARS, *functions.CONVERTING, *functions.ALIASES, *_FORMS})
 
 
 def call(node: Call, scope: Scope) -> Value:
@@ -50,6 +50,8 @@ def call(node: Call, scope: Scope) -> Value:
     bound = scope.names.find(node.name)
     if bound is not None and bound.function is not None:
         return invocations.scalar(node, bound, scope)
+    if any(node.names) and node.name not in {"arg_max", "arg_min"}:
+        raise scope.places.unsupported(node.at, f"calling {node.name}() with names of its arguments")
     if node.name in aggregates.NAMES:
         if scope.aggregates is None:
             raise scope.places.wrong(node.at, f"the aggregate {node.name}() stands outside of a summarize")
@@ -60,8 +62,6 @@ def call(node: Call, scope: Scope) -> Value:
         return values.filled(_FORMS[name](node, scope))
     if name in functions.CONVERTING:
         return functions.converted(node, functions.CONVERTING[name], scope)
-    if name == "array_concat":
-        return functions.concatenated(node, scope)
     if name in functions.SCALARS:
         return functions.plain(node, functions.SCALARS[name], scope)
     if node.name in REFUSED or node.name in aggregates.REFUSED:

@@ -70,6 +70,8 @@ def compile_query(
         )
     except RecursionError as error:
         raise QueryError("the query is nested too deeply") from error
+    except OverflowError as error:
+        raise QueryError("a time of the query is outside of the years 1 to 9999") from error
 
 
 def _no_rows(_query: str) -> list[tuple[Any, ...]]:

@@ -6,9 +6,9 @@ import msgspec
 from msgspec.structs import replace
 
 from scoretrace import sql
-from scoretrace.kql import naming, selecting, values
+from scoretrace.kql import dynamics, naming, selecting, values
 from scoretrace.kql.relations import Column, OrderKey, Relation, Scope, sql_names
-from scoretrace.kql.syntax import Named, Operator, Path, names_in
+from scoretrace.kql.syntax import Name, Named, Operator, Path, names_in
 from scoretrace.kql.values import Value
 
 
@@ -52,11 +52,12 @@ def _name(one: Named, scope: Scope) -> str:
 
 def _elements(found: Value, *, bags_as_arrays: bool) -> str:
     """The elements as a list: those of an array, the properties of a bag, and one for anything else."""
-    entries = f"map_entries(CAST(json_transform({found.sql}, '\"MAP(VARCHAR, JSON)\"') AS MAP(VARCHAR, JSON)))"
-    made = "to_json([to_json(e.key), e.value])" if bags_as_arrays else "json_object(e.key, e.value)"
+    key, value = f"{dynamics.ELEMENT}.key", f"{dynamics.ELEMENT}.value"
+    made = f"to_json([to_json({key}), {value}])" if bags_as_arrays else f"json_object({key}, {value})"
+    properties = dynamics.each(dynamics.entries(found.sql), made)
     return (
-        f"CASE {values.json_type(found)} WHEN 'ARRAY' THEN CAST(json_extract({found.sql}, '$[*]') AS JSON[]) "
-        f"WHEN 'OBJECT' THEN CAST(list_transform({entries}, lambda e: {made}) AS JSON[]) ELSE [{found.sql}] END"
+        f"CASE {values.json_type(found)} WHEN 'ARRAY' THEN {dynamics.elements(found.sql)} "
+        f"WHEN 'OBJECT' THEN CAST({properties} AS JSON[]) ELSE [{found.sql}] END"
     )
 
 
@@ -134,10 +135,12 @@ def mv_apply(operator: Operator, relation: Relation, scope: Scope) -> Relation:
     row = scope.add("row_number() OVER ()", "row")
     original = scope.current
     outer = scope.builder.stage(f"SELECT * FROM {original.sql}", is_shared=True)
+    gone = {one.value.name for one, _ in operator.parts["targets"] if not one.names and isinstance(one.value, Name)}
+    left = tuple(column for column in original.columns if column.name not in gone)
     original = replace(original, sql=outer)
     elements = _expanded(operator, replace(original, order=(), partition=(row,), is_serialized=False), scope)
     made = scope.outside().apply(operator.parts["query"].operators, elements)
-    return _beside(made, original, row, scope)
+    return _beside(made, replace(original, columns=left), row, scope)
 
 
 def _beside(made: Relation, original: Relation, row: str, scope: Scope) -> Relation:

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from scoretrace import sql
-from scoretrace.kql import functions, literals, values
+from scoretrace.kql import dynamics, functions, literals, values
 from scoretrace.kql.parser import TEXT_OPERATORS
 from scoretrace.kql.relations import Scope
 from scoretrace.kql.syntax import (
@@ -128,7 +128,7 @@ def _unary(node: Unary, scope: Scope) -> Value:
         raise _undefined(node.at, node.operator, [operand], scope)
     if node.operator == "+":
         return operand
-    kind = "long" if operand.type == "int" else operand.type
+    kind = "long" if operand.type == "int" and not isinstance(node.operand, Literal) else operand.type
     if operand.is_constant and operand.constant is not None:
         return constant(kind, -operand.constant)
     return Value(f"(-{operand.sql})", kind, operand.nullable)
@@ -202,7 +202,8 @@ def condition(node: Expression, scope: Scope) -> str:
         return _between(node, scope)
     found = value(node, scope)
     if found.type != "bool":
-        raise scope.places.wrong(node.at, f"the condition must be a bool, not a {found.type}")
+        hint = "; tobool(...) reads it" if found.type in {"string", "dynamic"} else ""
+        raise scope.places.wrong(node.at, f"the condition must be a bool, not a {found.type}{hint}")
     return found.sql
 
 
@@ -518,10 +519,10 @@ def _in_values(node: InList, found: Value, scope: Scope, *, folds: bool) -> str:
                 inside = ", ".join(right.sql for one, right in pairs if one.sql == left)
                 tests.append(f"({left} IN ({inside}))")
     for listed in lists:
-        members = f"json_extract_string({values.dynamic(listed).sql}, '$[*]')"
+        members = dynamics.texts(values.dynamic(listed).sql)
         own = values.text(found)
         if folds:
-            members, own = f"list_transform({members}, lambda x: lower(x))", replace(own, sql=_folded_case(own))
+            members, own = dynamics.each(members, f"lower({dynamics.ELEMENT})"), replace(own, sql=_folded_case(own))
         tests.append(f"list_contains({members}, {own.sql})")
     return f"({' OR '.join(tests)})" if len(tests) != 1 else tests[0]
 
@@ -561,10 +562,10 @@ def _has_list(node: InList, scope: Scope) -> str:
     joined = " AND " if node.operator == "has_all" else " OR "
     rows = _rows(node.items, scope)
     if rows is not None:
-        needle = replace(rows.columns[0].value, sql="needle")
+        needle = replace(rows.columns[0].value, sql=dynamics.ELEMENT)
         tested = term(haystack, needle)
         gathered = f"(SELECT list({rows.columns[0].value.sql}) FROM {rows.sql})"
-        matched = f"len(list_filter({gathered}, lambda needle: {tested}))"
+        matched = f"len({dynamics.kept(gathered, tested)})"
         return f"({matched} = len({gathered}))" if node.operator == "has_all" else f"(coalesce({matched}, 0) > 0)"
     needles: list[Value] = []
     for item in node.items:

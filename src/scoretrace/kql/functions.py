@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from scoretrace import sql
-from scoretrace.kql import literals, values
+from scoretrace.kql import dynamics, literals, values
 from scoretrace.kql.arguments import argument_values
 from scoretrace.kql.relations import Scope
 from scoretrace.kql.syntax import Call, Expression
@@ -28,19 +28,17 @@ class Scalar(msgspec.Struct, frozen=True):
     A function: the types it *takes*, the type it *gives*, and its SQL with ``{0}`` and so on.
 
     Of the takes, ``number`` is any number, ``any`` any type, ``regex`` a
-    pattern; the last *optional* of them may be missing, and ``{2|0}`` is the
-    third with a default. With *repeats* the last may come again.
+    pattern; the last of them may be missing where there are *defaults*.
     """
 
     takes: tuple[str, ...]
     gives: str
     template: str
     defaults: tuple[str, ...] = ()
-    repeats: bool = False
 
 
-def _row(takes: str, gives: str, template: str, *defaults: str, repeats: bool = False) -> Scalar:
-    return Scalar(tuple(takes.split()), gives, template, defaults, repeats)
+def _row(takes: str, gives: str, template: str, *defaults: str) -> Scalar:
+    return Scalar(tuple(takes.split()), gives, template, defaults)
 
 
 def _encoded(url: str) -> str:
@@ -53,9 +51,12 @@ def _encoded(url: str) -> str:
     return url
 
 
-_LISTED = "CAST(json_extract({0}, '$[*]') AS JSON[])"
+_LISTED = dynamics.elements("{0}")
 _IS_LIST = "json_type({0}) = 'ARRAY'"
 _IS_BAG = "json_type({0}) = 'OBJECT'"
+_NO_NUMBER = f"json_type({dynamics.ELEMENT}) NOT IN ('BIGINT', 'UBIGINT', 'DOUBLE', 'NULL')"
+_ZIPPED = f"list_zip({dynamics.elements('{0}')}, {dynamics.elements('{1}')})"
+REPEATS = 1_024  # of a text or a value, as Kusto has it
 _WEEK = "(date_trunc('week', {0} + INTERVAL 1 DAY) - INTERVAL 1 DAY)"
 
 
@@ -69,6 +70,12 @@ def _period(unit: str, *, is_end: bool) -> str:
     return f"({start} + {step})"
 
 
+def _unix(micros: str) -> str:
+    """A time from microseconds since 1970, null where Kusto has none: outside of the years 1 to 9999."""
+    inside = f"{micros} BETWEEN {values.FIRST_MICROS} AND {values.LAST_MICROS}"
+    return f"CASE WHEN {inside} THEN make_timestamp(CAST({micros} AS BIGINT)) END"
+
+
 # fmt: off
 SCALARS: dict[str, Scalar] = {
     # Text.
@@ -78,16 +85,13 @@ SCALARS: dict[str, Scalar] = {
     "tolower": _row("string", "string", "lower({0})"),
     "reverse": _row("string", "string", "reverse({0})"),
     "strrep": _row("string long string", "string",
-                   "array_to_string(list_transform(range({1}), lambda _: {0}), {2})", "''"),
+                   f"CASE WHEN {{1}} > 0 THEN {{0}} || repeat({{2}} || {{0}}, least({{1}}, {REPEATS}) - 1) ELSE '' END",
+                   "''"),
     "replace_string": _row("string string string", "string",
                            "CASE WHEN {1} = '' THEN {0} ELSE replace({0}, {1}, {2}) END"),
     "replace_regex": _row("string regex string", "string", "regexp_replace({0}, {1}, {2}, 'g')"),
     "replace": _row("regex string string", "string", "regexp_replace({2}, {0}, {1}, 'g')"),
     "strcmp": _row("string string", "long", "CASE WHEN {0} < {1} THEN -1 WHEN {0} > {1} THEN 1 ELSE 0 END"),
-    "indexof": _row("string string long", "long",
-                    "CASE WHEN {2} = 0 THEN strpos({0}, {1}) - 1 "
-                    "WHEN strpos(substr({0}, {2} + 1), {1}) = 0 THEN -1 "
-                    "ELSE strpos(substr({0}, {2} + 1), {1}) - 1 + {2} END", "0"),
     "substring": _row("string long long", "string",
                       "CASE WHEN {2} < 0 OR {0} = '' OR (CASE WHEN {1} < 0 THEN length({0}) + {1} ELSE {1} END) < 0 "
                       "THEN '' ELSE substr({0}, (CASE WHEN {1} < 0 THEN length({0}) + {1} ELSE {1} END + 1)::BIGINT, "
@@ -108,7 +112,9 @@ SCALARS: dict[str, Scalar] = {
     "hash_sha256": _row("string", "string", "CASE WHEN {0} = '' THEN '' ELSE sha256({0}) END"),
     "strcat_array": _row("dynamic string", "string",
                          "coalesce(array_to_string(json_extract_string({0}, '$[*]'), {1}), '')"),
-    "tohex": _row("long", "string", "lower(to_hex({0}))"),
+    "tohex": _row("long long", "string",
+                  "CASE WHEN length(to_hex({0})) < {1} THEN lpad(lower(to_hex({0})), {1}::INTEGER, '0') "
+                  "ELSE lower(to_hex({0})) END", "0"),
     # Numbers.
     "abs": _row("number", "same", "abs({0})"),
     "ceiling": _row("number", "same", "ceil({0})"),
@@ -156,58 +162,54 @@ SCALARS: dict[str, Scalar] = {
         f"{edge}of{unit}": _row("datetime long", "datetime", _period(unit, is_end=edge == "end"), "0")
         for edge in ("start", "end") for unit in ("day", "week", "month", "year")
     },
-    "make_timespan": _row("long long number", "timespan",
-                          f"CAST({{0}} * {literals.HOUR} + {{1}} * {literals.MINUTE} + {{2}} * {literals.SECOND} "
-                          "AS BIGINT)", "0"),
     "make_datetime": _row("long long long long long number", "datetime",
-                          "make_timestamp({0}, {1}, {2}, {3}, {4}, CAST({5} AS DOUBLE))", "0", "0", "0"),
-    "unixtime_seconds_todatetime": _row("number", "datetime", "make_timestamp(CAST({0} * 1000000 AS BIGINT))"),
-    "unixtime_milliseconds_todatetime": _row("number", "datetime", "make_timestamp(CAST({0} * 1000 AS BIGINT))"),
-    "unixtime_microseconds_todatetime": _row("number", "datetime", "make_timestamp(CAST({0} AS BIGINT))"),
+                          "CASE WHEN {0} BETWEEN 1 AND 9999 THEN "
+                          "TRY(make_timestamp({0}, {1}, {2}, {3}, {4}, CAST({5} AS DOUBLE))) END", "0", "0", "0"),
+    "unixtime_seconds_todatetime": _row("number", "datetime", _unix("{0} * 1000000")),
+    "unixtime_milliseconds_todatetime": _row("number", "datetime", _unix("{0} * 1000")),
+    "unixtime_microseconds_todatetime": _row("number", "datetime", _unix("{0}")),
     # Dynamics.
     "array_length": _row("dynamic", "long", f"CASE WHEN {_IS_LIST} THEN json_array_length({{0}})::BIGINT END"),
     "array_sum": _row("dynamic", "real",
-                      "list_sum(list_transform(json_extract_string({0}, '$[*]'), lambda x: try_cast(x AS DOUBLE)))"),
+                      f"CASE WHEN {_IS_LIST} AND len({dynamics.kept(_LISTED, _NO_NUMBER)}) = 0 THEN list_sum("
+                      f"{dynamics.each(dynamics.texts('{0}'), f'try_cast({dynamics.ELEMENT} AS DOUBLE)')}) END"),
     "array_reverse": _row("dynamic", "dynamic", f"CASE WHEN {_IS_LIST} THEN to_json(list_reverse({_LISTED})) END"),
     "array_index_of": _row("dynamic any", "long",
-                           "coalesce(list_position(json_extract_string({0}, '$[*]'), {1}), 0) - 1"),
-    "array_concat": _row("dynamic dynamic", "dynamic", "", repeats=True),
+                           f"coalesce(list_position({dynamics.texts('{0}')}, {{1}}), 0) - 1"),
     "array_slice": _row("dynamic long long", "dynamic",
                         f"CASE WHEN {_IS_LIST} THEN to_json(list_slice({_LISTED}, "
                         "CASE WHEN {1} < 0 THEN greatest(json_array_length({0})::BIGINT + {1}, 0) ELSE {1} END + 1, "
                         "CASE WHEN {2} < 0 THEN json_array_length({0})::BIGINT + {2} ELSE {2} END + 1)) END"),
     "bag_keys": _row("dynamic", "dynamic", f"CASE WHEN {_IS_BAG} THEN to_json(json_keys({{0}})) END"),
-    "bag_remove_keys": _row("dynamic dynamic", "dynamic",
-                            f"CASE WHEN {_IS_BAG} THEN (SELECT coalesce(json_group_object(k, "
-                            "json_extract({0}, '$.\"' || replace(replace(k, '\\', '\\\\'), '\"', '\\\"') || '\"')), "
-                            "'{{}}'::JSON) FROM (SELECT unnest(list_filter(json_keys({0}), "
-                            "lambda key: NOT list_contains(json_extract_string({1}, '$[*]'), key))) AS k)) END"),
-    "bag_has_key": _row("dynamic string", "bool", "coalesce(list_contains(json_keys({0}), {1}), FALSE)"),
     "set_has_element": _row("dynamic any", "bool",
-                            "coalesce(list_contains(json_extract_string({0}, '$[*]'), {1}), FALSE)"),
+                            f"coalesce(list_contains({dynamics.texts('{0}')}, {{1}}), FALSE)"),
     "zip": _row("dynamic dynamic", "dynamic",
-                "to_json(list_transform(list_zip(CAST(json_extract({0}, '$[*]') AS JSON[]), "
-                "CAST(json_extract({1}, '$[*]') AS JSON[])), lambda x: [x[1], x[2]]))"),
-    "series_sum": _row("dynamic", "real",
-                       "list_sum(list_transform(json_extract_string({0}, '$[*]'), lambda x: try_cast(x AS DOUBLE)))"),
-    "tobool": _row("", "bool", ""), "toboolean": _row("", "bool", ""), "todatetime": _row("", "datetime", ""),
-    "todouble": _row("", "real", ""), "todynamic": _row("", "dynamic", ""), "toguid": _row("", "guid", ""),
-    "toint": _row("", "int", ""), "tolong": _row("", "long", ""), "toreal": _row("", "real", ""),
-    "tostring": _row("", "string", ""), "totimespan": _row("", "timespan", ""), "parse_json": _row("", "dynamic", ""),
-    "parsejson": _row("", "dynamic", ""), "toobject": _row("", "dynamic", ""),
+                f"to_json({dynamics.each(_ZIPPED, f'[{dynamics.ELEMENT}[1], {dynamics.ELEMENT}[2]]')})"),
 }
 # fmt: on
 CONVERTING = {
-    name: "dynamic" if "json" in name or name == "toobject" else scalar.gives
-    for name, scalar in SCALARS.items()
-    if not scalar.template and name != "array_concat"
-}
+    "parse_json": "dynamic",
+    "parsejson": "dynamic",
+    "tobool": "bool",
+    "toboolean": "bool",
+    "todatetime": "datetime",
+    "todouble": "real",
+    "todynamic": "dynamic",
+    "toguid": "guid",
+    "toint": "int",
+    "tolong": "long",
+    "toobject": "dynamic",
+    "toreal": "real",
+    "tostring": "string",
+    "totimespan": "timespan",
+}  # fmt: skip
 ALIASES = {
     "base64_decodestring": "base64_decode_tostring",
     "base64_encodestring": "base64_encode_tostring",
     "notempty": "isnotempty",
     "notnull": "isnotnull",
     "pack": "bag_pack",
+    "series_sum": "array_sum",
     "columnifexists": "column_ifexists",
     "iif": "iff",
     "timespan": "totimespan",
@@ -218,10 +220,7 @@ ALIASES = {
 def converted(node: Call, kind: str, scope: Scope) -> Value:
     """The value of a function that converts to the type *kind*."""
     (argument,) = argument_values(node, scope, 1, 1)
-    if kind == "dynamic":
-        if node.name == "todynamic" or "json" in node.name or node.name == "toobject":
-            return values.parsed(argument)
-    elif kind == "guid" and argument.type not in {"string", "dynamic", "guid"}:
+    if kind == "guid" and argument.type not in {"string", "dynamic", "guid"}:
         raise scope.places.wrong(node.at, f"{node.name}() takes a string, not a {argument.type}")
     return values.CONVERSIONS[kind](argument)
 
@@ -267,22 +266,10 @@ def _taken(node: Call, argument: Value, written: Expression, wanted: str, scope:
         return argument
     if wanted == kind:
         return argument
-    hint = (
-        f"; to{'datetime' if wanted == 'datetime' else 'double'}(...) reads it" if kind in {"dynamic", "string"} else ""
-    )
+    reader = {"datetime": "todatetime", "bool": "tobool", "timespan": "totimespan"}.get(wanted, "todouble")
+    hint = f"; {reader}(...) reads it" if kind in {"dynamic", "string"} else ""
     wanted = {"number": "number", "long": "long", "real": "number"}.get(wanted, wanted)
     raise scope.places.wrong(written.at, f"{node.name}() takes a {wanted} here, not a {kind}{hint}")
-
-
-def concatenated(node: Call, scope: Scope) -> Value:
-    """`array_concat`, which takes any number of arrays."""
-    lists = argument_values(node, scope, 1, 100)
-    parts = []
-    for argument, written in zip(lists, node.arguments, strict=True):
-        if argument.type != "dynamic":
-            raise scope.places.wrong(written.at, f"{node.name}() takes a dynamic here, not a {argument.type}")
-        parts.append(f"coalesce(CAST(json_extract({argument.sql}, '$[*]') AS JSON[]), [])")
-    return Value(f"to_json({' || '.join(parts)})", "dynamic")
 
 
 def pattern(found: Value, scope: Scope, at: int) -> str:

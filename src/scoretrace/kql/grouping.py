@@ -8,8 +8,9 @@ from msgspec.structs import replace
 
 from scoretrace import sql
 from scoretrace.kql import aggregates, naming, values
+from scoretrace.kql.places import near
 from scoretrace.kql.relations import Column, Relation, Scope, sql_names
-from scoretrace.kql.syntax import Call, Name, Named, Operator, Star
+from scoretrace.kql.syntax import Call, Name, Named, Operator, Star, names_in
 from scoretrace.kql.values import Value
 
 
@@ -88,13 +89,16 @@ def summarize(operator: Operator, relation: Relation, scope: Scope) -> Relation:
         else:
             if isinstance(one.value, Call) and one.value.name in aggregates.REFUSED:
                 raise scope.places.unsupported(one.value.at, f"{one.value.name}()")
-            if not _has_aggregate(one.value):
+            if not _has_aggregate(one.value) and names_in(one.value):
+                hint = near(one.value.name, aggregates.NAMES) if isinstance(one.value, Call) else ""
                 raise scope.places.wrong(
-                    one.at, "an aggregate, such as count() or avg(...), is expected in a summarize"
+                    one.at, f"an aggregate, such as count() or avg(...), is expected in a summarize{hint}"
                 )
             name = one.names[0] if one.names else naming.implied(one.value, aggregates.NAMES)
             made.append((namer.take(name), outside.value(one.value)))
             continue
+        if len(one.names) > len(columns):
+            raise scope.places.wrong(one.at, f"there are {len(one.names)} names for {len(columns)} columns")
         names = [*one.names, *(name for name, _ in columns[len(one.names) :])]
         made += [(namer.take(name), value) for name, (_, value) in zip(names, columns, strict=True)]
     if weighted.wanted:
@@ -158,21 +162,24 @@ class _Weighted:
         partition = f"PARTITION BY {listed}" if groups else ""
         stage = rows
         for found, weight in dict.fromkeys((found, weight) for _, found, weight, _ in self.wanted):
-            shares = [(name, share) for name, one, other, share in self.wanted if (one, other) == (found, weight)]
+            shares = [(name, share) for name, *read, share in self.wanted if read == [found, weight]]
             comma = f"{listed}, " if groups else ""
             there = f"{found.sql} IS NOT NULL AND {weight.sql} > 0"
+            one, own_weight, upto = map(sql.name, ("~value", "~weight", "~upto"))
             summed = builder.stage(
-                f"SELECT {comma}{found.sql} AS v, sum({weight.sql}) AS w FROM {rows} WHERE {there} GROUP BY {comma}v"
+                f"SELECT {comma}{found.sql} AS {one}, sum({weight.sql}) AS {own_weight} "
+                f"FROM {rows} WHERE {there} GROUP BY {comma}{one}"
             )
-            upto = builder.stage(
-                f"SELECT {comma}v, sum(w) OVER ({partition} ORDER BY v) AS upto, sum(w) OVER ({partition}) AS total "
-                f"FROM {summed}"
+            ranked = builder.stage(
+                f"SELECT {comma}{one}, sum({own_weight}) OVER ({partition} ORDER BY {one}) AS {upto}, "
+                f'sum({own_weight}) OVER ({partition}) AS "~total" FROM {summed}'
             )
             chosen = ", ".join(
-                f"min(v) FILTER (WHERE upto >= total * {share / 100!r}) AS {sql.name(name)}" for name, share in shares
+                f'min({one}) FILTER (WHERE {upto} >= "~total" * {share / 100!r}) AS {sql.name(name)}'
+                for name, share in shares
             )
             ended = f" GROUP BY {listed}" if groups else ""
-            found_ = builder.stage(f"SELECT {comma}{chosen} FROM {upto}{ended}")
+            found_ = builder.stage(f"SELECT {comma}{chosen} FROM {ranked}{ended}")
             on = " AND ".join(f"r.{sql.name(name)} IS NOT DISTINCT FROM p.{sql.name(name)}" for name in groups)
             names = ", ".join(f"p.{sql.name(name)}" for name, _ in shares)
             stage = builder.stage(f"SELECT r.*, {names} FROM {stage} AS r LEFT JOIN {found_} AS p ON {on or 'TRUE'}")

@@ -39,10 +39,9 @@ def _inside(node: Call, bound: Bound, scope: Scope, first: Relation | None = Non
         if not parameters or parameters[0].type != "table":
             raise scope.places.wrong(node.at, f"{node.name}() does not take rows")
         inner.names = inner.names.with_(parameters.pop(0).name, Bound(relation=first))
-    if len(node.arguments) > len(parameters):
-        raise scope.places.wrong(node.at, f"{node.name}() takes {len(parameters)} arguments, not {len(node.arguments)}")
-    for index, parameter in enumerate(parameters):
-        argument: Expression | None = node.arguments[index] if index < len(node.arguments) else parameter.default
+    given = _given(node, parameters, scope)
+    for parameter in parameters:
+        argument: Expression | None = given.get(parameter.name, parameter.default)
         if argument is None:
             raise scope.places.wrong(node.at, f"{node.name}() needs a value for {parameter.name}")
         if parameter.type == "table":
@@ -53,6 +52,25 @@ def _inside(node: Call, bound: Bound, scope: Scope, first: Relation | None = Non
             made = _as(scope.value(argument), parameter.type, argument, scope)
             inner.names = inner.names.with_(parameter.name, Bound(value=made))
     return function, bind(function.lets, inner)
+
+
+def _given(node: Call, parameters: list[Parameter], scope: Scope) -> dict[str, Expression]:
+    """The arguments by the names of their parameters: those without a name first, in order."""
+    known = [parameter.name for parameter in parameters]
+    if len(node.arguments) > len(parameters):
+        raise scope.places.wrong(node.at, f"{node.name}() takes {len(parameters)} arguments, not {len(node.arguments)}")
+    given: dict[str, Expression] = {}
+    names = node.names or ("",) * len(node.arguments)
+    for index, (name, argument) in enumerate(zip(names, node.arguments, strict=True)):
+        if not name and any(names[:index]):
+            raise scope.places.wrong(argument.at, "behind an argument with a name each has to have one")
+        wanted = name or known[index]
+        if wanted not in known:
+            raise scope.places.unknown(argument.at, "parameter", wanted, known)
+        if wanted in given:
+            raise scope.places.wrong(argument.at, f"{node.name}() has two values for {wanted}")
+        given[wanted] = argument
+    return given
 
 
 def _check_columns(node: Call, parameter: Parameter, rows: Relation, scope: Scope) -> None:

@@ -61,7 +61,7 @@ def _pair(node: Expression, left: Relation, right: Relation, operator: Operator,
     kinds = {mine.type, theirs.type}
     if "dynamic" in kinds:
         raise scope.places.wrong(node.at, "rows cannot be joined on a dynamic: say tostring(...) of it before")
-    if len(kinds) > 1 and not kinds <= values.NUMBERS:
+    if len(kinds) > 1 and not kinds <= {"int", "long"}:
         raise scope.places.wrong(node.at, f"a {mine.type} cannot be joined to a {theirs.type}")
     return _Pair(mine, theirs)
 

@@ -25,10 +25,16 @@ _UNITS = {
     "ms": MILLISECOND,
     "day": DAY,
     "hour": HOUR,
+    "hr": HOUR,
     "minute": MINUTE,
+    "min": MINUTE,
     "second": SECOND,
+    "sec": SECOND,
     "millisecond": MILLISECOND,
+    "millisec": MILLISECOND,
+    "milli": MILLISECOND,
     "microsecond": MICROSECOND,
+    "micro": MICROSECOND,
     "tick": 1,
 }
 _SHORT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)")
@@ -48,6 +54,7 @@ _OTHER_TIMES = (
     "%Y%m%d",
     "%Y",
 )
+LAST_TICKS = 3_155_378_975_999_999_999  # of the year 9999, which is the last of both calendars
 _EPOCH = datetime(1, 1, 1)  # noqa: DTZ001 - the calendar of Kusto is UTC and has no zones
 
 
@@ -108,7 +115,7 @@ def datetime_ticks(text: str) -> int | None:
             if zone and zone != "Z":
                 offset = int(zone[1:3]) * HOUR + int(zone[-2:]) * MINUTE
                 ticks += offset if zone[0] == "-" else -offset
-            return ticks
+            return ticks if 0 <= ticks <= LAST_TICKS else None
         for form in _OTHER_TIMES:
             try:
                 return ticks_of(datetime.strptime(text, form))  # noqa: DTZ007 - as _EPOCH

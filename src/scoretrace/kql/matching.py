@@ -69,6 +69,8 @@ def _pattern(operator: Operator, kind: str, scope: Scope) -> tuple[str, list[tup
     if set(flags) - set("ismU"):
         raise scope.places.wrong(operator.at, f"there are no flags {flags!r}: i, s, m and U are known")
     parts = [f"(?{''.join(sorted({*flags, 's'}))})"]
+    if pieces[0][0] == "name":
+        parts.append("^")
     names: list[tuple[str, str]] = []
     for index, (what, written, wanted) in enumerate(pieces):
         if what == "*":
@@ -76,10 +78,6 @@ def _pattern(operator: Operator, kind: str, scope: Scope) -> tuple[str, list[tup
         elif what == "text":
             parts.append(re.sub(r"\((?!\?)", "(?:", written) if kind == "regex" else re.escape(written))
         else:
-            if index == 0:
-                raise scope.places.wrong(
-                    operator.at, f"the pattern begins with a text or an asterisk, not with {written}"
-                )
             if wanted in {"decimal", "dynamic"}:
                 raise scope.places.unsupported(operator.at, f"{operator.name} into a {wanted}")
             names.append((written, wanted))

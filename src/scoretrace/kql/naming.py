@@ -55,7 +55,7 @@ def implied(expression: Expression, aggregates: frozenset[str] | set[str] = froz
         return None
     name = expression.name
     if name in aggregates:
-        return aggregate_names(expression, aggregates)[0]
+        return aggregate_names(expression, aggregates)[0] or None
     if not expression.arguments:
         return None
     first = expression.arguments[0]
@@ -90,6 +90,8 @@ def aggregate_names(call: Call, aggregates: frozenset[str] | set[str]) -> list[s
     name, arguments = call.name, call.arguments
     prefix = AGGREGATE_PREFIXES.get(name, name)
     argument = (implied(arguments[0], aggregates) or "") if arguments else ""
+    if name.startswith("binary_all_"):
+        return [argument]
     if name in {"take_any", "take_anyif"}:
         return [argument or "take_any_"]
     if name in _PERCENTILES:

@@ -12,7 +12,7 @@ from typing import Any
 
 from scoretrace.errors import QueryError, QuerySyntaxError
 from scoretrace.kql import parser_operators
-from scoretrace.kql.places import Places
+from scoretrace.kql.places import Places, line_and_column
 from scoretrace.kql.syntax import (
     Between,
     Binary,
@@ -73,6 +73,8 @@ _OUTSIDE = {
     "external_table": "queries read nothing from outside",
     "stored_query_result": "there are no stored results here",
 }
+_TRUTHS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_OPENING = {")": "(", "]": "[", "}": "{"}
 DEPTH = 50  # brackets in brackets: more than queries have, and far from the limit of Python
 
 
@@ -156,7 +158,22 @@ class Parser:
         token = self.token
         found = "the query ends" if token.kind == "end" else f"there is {token.text[:40]!r}"
         hint = "; a comparison is written ==" if token.text == "=" else ""
+        if token.kind == "end" and wanted in _OPENING:
+            hint = self._opened(_OPENING[wanted])
         return self.places.syntax(token.at, f"{found} where {wanted} is expected{hint}")
+
+    def _opened(self, bracket: str) -> str:
+        """Where the innermost bracket stands that nothing ends."""
+        open_at = []
+        for token in self._tokens:
+            if token.kind == "sign" and token.text in _OPENING.values():
+                open_at.append(token)
+            elif token.kind == "sign" and token.text in _OPENING and open_at:
+                open_at.pop()
+        if not open_at or open_at[-1].text != bracket:
+            return ""
+        line, column = line_and_column(self.places.text, open_at[-1].at)
+        return f": the {bracket} of line {line}, column {column} is open"
 
     # Statements.
 
@@ -391,6 +408,23 @@ class Parser:
             names = tuple(several)
         return Named(at, self.expression(), names)
 
+    def axis(self) -> Named:
+        """``name = value`` that ends before ``in range(...)``."""
+        at = self.token.at
+        names = (self.name(),) if self._at_assignment() else ()
+        if names:
+            self.expect("=")
+        return Named(at, self._comparison(), names)
+
+    def named_pattern(self) -> Named:
+        """The name of a column, or a pattern with an asterisk at its end, whatever comes next."""
+        token, ahead = self.token, self.ahead()
+        if token.kind == "name" and ahead.text == "*" and ahead.at == token.end:
+            self.take()
+            self.take()
+            return Named(token.at, Pattern(token.at, f"{token.text}*"))
+        return self.named()
+
     def _at_assignment(self) -> bool:
         if self.token.kind == "name":
             return self.ahead().text == "=" and self.ahead().kind == "sign"
@@ -521,6 +555,8 @@ class Parser:
                 self.take()
                 if self.at_sign("["):
                     self.take()
+                    if self.token.kind != "string":
+                        raise self.unexpected("the name of a member in quotes")
                     members.append(Member(self.take().value))
                     self.expect("]")
                 else:
@@ -563,8 +599,8 @@ class Parser:
     def _word(self) -> Expression:
         token = self.take()
         word = token.text
-        if word in {"true", "false"}:
-            return Literal(token.at, "bool", word == "true")
+        if word in _TRUTHS:
+            return Literal(token.at, "bool", _TRUTHS[word])
         if self.at_sign("*") and self.token.at == token.end and self.ahead().text in {",", ")", "|", "", ";"}:
             self.take()
             return Pattern(token.at, f"{word}*")
@@ -582,13 +618,7 @@ class Parser:
         if word in _TYPED:
             return self._typed(token)
         self.take()
-        arguments: list[Expression] = []
-        while not self.at_sign(")"):
-            arguments.append(self._argument())
-            if not self.skip(","):
-                break
-        self.expect(")")
-        return Call(token.at, word, tuple(arguments))
+        return Call(token.at, word, *self.call_arguments())
 
     def _schema_of_rows(self) -> str:
         """What stands in ``typeof(*, name: type)``, which only plugins take that are refused."""
@@ -596,11 +626,19 @@ class Parser:
             self.take()
         return "dynamic"
 
-    def _argument(self) -> Expression:
-        if self._at_assignment():  # pack(name = value) and the like name an argument for the reader only
-            self.name()
-            self.expect("=")
-        return self.pipeline()
+    def call_arguments(self) -> tuple[tuple[Expression, ...], tuple[str, ...]]:
+        """The arguments up to the bracket that ends them, and the name of each, empty where it has none."""
+        arguments: list[Expression] = []
+        names: list[str] = []
+        while not self.at_sign(")"):
+            names.append(self.name() if self._at_assignment() else "")
+            if names[-1]:
+                self.expect("=")
+            arguments.append(self.pipeline())
+            if not self.skip(","):
+                break
+        self.expect(")")
+        return tuple(arguments), tuple(names)
 
     def _typed(self, token: Token) -> Expression:
         """``long(5)``, ``real(null)``, ``int(-3)``."""
@@ -660,7 +698,10 @@ class Parser:
         if self.skip_word("null"):
             return None
         if self.skip("-"):
-            return -self._json()
+            number = self._json()
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                raise self.places.syntax(token.at, "a number is expected behind the minus")
+            return -number
         if token.kind == "name" and token.text == "dynamic":
             self.take()
             return self._dynamic(token.at).value

@@ -95,10 +95,10 @@ def _at_end(parser: Parser) -> bool:
 
 
 def _columns(parser: Parser, _parameters: dict[str, Any]) -> dict[str, Any]:
-    columns = [parser.named()]
+    columns = [parser.named_pattern()]
     orders = [_direction(parser)]
     while parser.skip(","):
-        columns.append(parser.named())
+        columns.append(parser.named_pattern())
         orders.append(_direction(parser))
     return {"columns": tuple(column.value for column in columns), "orders": tuple(orders)}
 
@@ -192,15 +192,8 @@ def _table(parser: Parser) -> Expression:
     at = parser.token.at
     name = parser.name()
     if parser.at_sign("("):
-        parser.expect("(")
-        arguments = []
-        while not parser.at_sign(")"):
-            arguments.append(parser.pipeline())
-            if not parser.skip(","):
-                break
-        parser.expect(")")
-
-        return Call(at, name, tuple(arguments))
+        parser.take()
+        return Call(at, name, *parser.call_arguments())
     return Name(at, name)
 
 
@@ -301,9 +294,11 @@ def _property(parser: Parser) -> Any:
     """A value of render's: text, a number, or one or more names."""
     if parser.token.kind not in {"name", "sign"}:
         return parser.take().value
-    if parser.at_sign("-"):
-        parser.take()
-        return -parser.take().value
+    if parser.skip("-"):
+        token = parser.take()
+        if token.kind not in {"long", "real"}:
+            raise parser.places.syntax(token.at, "a number is expected behind the minus")
+        return -token.value
     if parser.at_word("true", "false"):
         return parser.take().text == "true"
     names = [parser.name()]
@@ -326,7 +321,7 @@ def _series(parser: Parser, parameters: dict[str, Any]) -> dict[str, Any]:
         if not parser.skip(","):
             break
     parser.expect_word("on")
-    axis = parser.named()
+    axis = parser.axis()
     start = stop = None
     if parser.skip_word("in"):
         parser.expect_word("range")
@@ -358,14 +353,9 @@ def _evaluate(parser: Parser, parameters: dict[str, Any]) -> dict[str, Any]:
     at = parser.token.at
     plugin = parser.name()
     parser.expect("(")
-    arguments: list[Expression] = []
-    while not parser.at_sign(")"):
-        arguments.append(parser.named().value)
-        if not parser.skip(","):
-            break
-    parser.expect(")")
+    arguments, names = parser.call_arguments()
     schema = parser.row_schema() if parser.skip(":") else None
-    return {"plugin": plugin, "plugin_at": at, "arguments": tuple(arguments), "schema": schema}
+    return {"plugin": plugin, "plugin_at": at, "arguments": arguments, "names": names, "schema": schema}
 
 
 def _search(parser: Parser, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -402,13 +392,7 @@ def _invoke(parser: Parser, _parameters: dict[str, Any]) -> dict[str, Any]:
     at = parser.token.at
     name = parser.name()
     parser.expect("(")
-    arguments: list[Expression] = []
-    while not parser.at_sign(")"):
-        arguments.append(parser.pipeline())
-        if not parser.skip(","):
-            break
-    parser.expect(")")
-    return {"function": name, "function_at": at, "arguments": tuple(arguments)}
+    return {"call": Call(at, name, *parser.call_arguments())}
 
 
 def _nothing(_parser: Parser, _parameters: dict[str, Any]) -> dict[str, Any]:

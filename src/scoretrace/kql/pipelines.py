@@ -220,11 +220,11 @@ def _single(made: list[tuple[str, Value]], scope: Scope) -> Relation:
 
 
 def _invoke(operator: Operator, relation: Relation, scope: Scope) -> Relation:
-    name, at = operator.parts["function"], operator.parts["function_at"]
-    bound = scope.names.find(name)
+    call: Call = operator.parts["call"]
+    bound = scope.names.find(call.name)
     if bound is None or bound.function is None:
-        raise scope.places.unknown(at, "function", f"{name}()", [f"{known}()" for known in scope.names])
-    return invocations.tabular(Call(at, name, operator.parts["arguments"]), bound, scope, relation)
+        raise scope.places.unknown(call.at, "function", f"{call.name}()", [f"{known}()" for known in scope.names])
+    return invocations.tabular(call, bound, scope, relation)
 
 
 # Of the rows of one mv-apply at a time these are answered as of all rows.

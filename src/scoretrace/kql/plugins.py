@@ -11,7 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from scoretrace import sql
-from scoretrace.kql import aggregates, expressions, selecting, values
+from scoretrace.kql import aggregates, dynamics, expressions, selecting, values
 from scoretrace.kql.relations import Column, Relation, Scope, sql_names
 from scoretrace.kql.syntax import Call, Expression, Name, Operator
 from scoretrace.kql.values import Value
@@ -65,9 +65,8 @@ def _bag_unpack(operator: Operator, relation: Relation, scope: Scope) -> Relatio
         raise expressions.unknown_column(arguments[0], replace(scope, relation=relation))
     if bag.type != "dynamic":
         raise scope.places.wrong(arguments[0].at, f"bag_unpack takes a dynamic, not a {bag.type}")
-    prefix = _constant(arguments[1], scope) if len(arguments) > 1 else ""
-    conflict = _constant(arguments[2], scope) if len(arguments) > 2 else "error"
-    ignored = _constant(arguments[3], scope) if len(arguments) > 3 else []
+    options = _options(operator, scope)
+    prefix, conflict, ignored = (options[name] for name in _OPTIONS)
     others = [column for column in relation.columns if column is not bag]
     declared = operator.parts["schema"]
     if declared is not None and ("*", "") not in declared:
@@ -75,7 +74,7 @@ def _bag_unpack(operator: Operator, relation: Relation, scope: Scope) -> Relatio
         others = [column for column in others if column.name in dict(declared)]
     else:
         found = _properties(bag, relation, scope, at)
-        wanted = [(f"{prefix}{name}", kind) for name, kind in found if name not in (ignored or [])]
+        wanted = [(f"{prefix}{name}", kind) for name, kind in found if name not in ignored]
         if declared is not None:
             known = dict(declared)
             wanted = [(name, known.get(name, kind)) for name, kind in wanted]
@@ -94,12 +93,36 @@ def _bag_unpack(operator: Operator, relation: Relation, scope: Scope) -> Relatio
     return selecting.selected(columns, replace(scope, relation=relation))
 
 
+# By their names: the default, what each may be, and how that is said.
+_OPTIONS: dict[str, tuple[Any, type, str]] = {
+    "outputcolumnprefix": ("", str, "a string"),
+    "columnsconflict": ("error", str, "a string"),
+    "ignoredproperties": ((), list, "a dynamic array"),
+}
+
+
+def _options(operator: Operator, scope: Scope) -> dict[str, Any]:
+    """What bag_unpack is told behind its column, by place or by name."""
+    found = {name: default for name, (default, _, _) in _OPTIONS.items()}
+    pairs = zip(operator.parts["names"][1:], operator.parts["arguments"][1:], _OPTIONS, strict=False)
+    for written, argument, place in pairs:
+        name = written.casefold() or place
+        if name not in _OPTIONS:
+            raise scope.places.unknown(argument.at, "parameter of bag_unpack", written, list(_OPTIONS))
+        _, kind, said = _OPTIONS[name]
+        value = _constant(argument, scope)
+        if not isinstance(value, kind):
+            raise scope.places.wrong(argument.at, f"bag_unpack takes {said} here")
+        found[name] = value
+    if found["columnsconflict"] not in {"error", "keep_source", "replace_source"}:
+        raise scope.places.wrong(operator.at, "columnsConflict is 'error', 'keep_source' or 'replace_source'")
+    return found
+
+
 def _properties(bag: Column, relation: Relation, scope: Scope, at: int) -> list[tuple[str, str]]:
     """The names of the properties and the type that the values of each have in common."""
-    entries = (
-        f"unnest(map_entries(CAST(json_transform({bag.value.sql}, '\"MAP(VARCHAR, JSON)\"') AS MAP(VARCHAR, JSON))))"
-    )
-    rows = f"SELECT {entries} AS e FROM {relation.sql} WHERE json_type({bag.value.sql}) = 'OBJECT'"
+    own = bag.value.sql
+    rows = f"SELECT unnest({dynamics.entries(own)}) AS e FROM {relation.sql} WHERE json_type({own}) = 'OBJECT'"
     query = f"SELECT e.key, list(DISTINCT json_type(e.value)) FROM ({rows}) GROUP BY 1 ORDER BY 1 LIMIT {_MOST + 1}"
     found = _looked_up(query, scope)
     if len(found) > _MOST:

@@ -91,14 +91,15 @@ class Relation(msgspec.Struct, frozen=True):
 
 
 def sql_names(names: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
-    """Names for SQL, no two of which differ only in case."""
+    """Names for SQL, no two of which differ only in case, and none that begins with a tilde as our own do."""
     used = {name.casefold() for name in taken}
     found = []
     for name in names:
-        candidate, number = name, 1
+        own = f"_{name}" if name.startswith("~") else name  # those are ours
+        candidate, number = own, 1
         while candidate.casefold() in used or not candidate:
             number += 1
-            candidate = f"{name}~{number}"
+            candidate = f"{own}~{number}"
         used.add(candidate.casefold())
         found.append(candidate)
     return found

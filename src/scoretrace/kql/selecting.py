@@ -193,6 +193,10 @@ def order_keys(keys: Sequence[SortKey], scope: Scope) -> tuple[OrderKey, ...]:
                 key.value.at, "rows cannot be sorted by a dynamic: say tostring(...), tolong(...) or todouble(...)"
             )
         first = key.ascending if key.nulls_first is None else key.nulls_first
+        if by.type == "real" and not expressions.is_plain(key.value, scope):
+            # NaN stands between the nulls and the numbers, on whichever side those are.
+            rank = scope.add(f"CASE WHEN {by.sql} IS NULL THEN 0 WHEN isnan({by.sql}) THEN 1 ELSE 2 END", "rank")
+            found.append(OrderKey(rank, ascending=first, nulls_first=True))
         found.append(OrderKey(scope.add(by.sql, "key"), key.ascending, first))
     return tuple(found)
 

@@ -61,11 +61,12 @@ class Path(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """A function with its arguments."""
+    """A function with its arguments, some of which may be called by name."""
 
     at: int
     name: str
     arguments: tuple[Expression, ...]
+    names: tuple[str, ...] = ()
 
 
 class Unary(msgspec.Struct, frozen=True):

@@ -31,24 +31,27 @@ def binned(found: Value, size: Value, node: Call, scope: Scope) -> Value:
     """A value cut to a multiple of a size: of times, counted from the first of January of the year 1."""
     kinds = (found.type, size.type)
     if kinds == ("datetime", "timespan"):
-        if size.is_constant and size.constant and size.constant > 0 and size.constant % 10 == 0:
+        if size.is_constant and size.constant and size.constant > 0 and size.constant % literals.MICROSECOND == 0:
             width = f"to_microseconds({size.constant // 10})"
             return Value(f"time_bucket({width}, {found.sql}, TIMESTAMP '0001-01-01')", "datetime", found.nullable)
         ticks = values.ticks_of_moment(found.sql)
-        cut = f"(({ticks}) // {size.sql} * {size.sql})"
-        return values.moment(Value(cut, "long"))
+        return values.moment(Value(_floored(ticks, size.sql), "long"))
     if kinds == ("timespan", "timespan"):
         return Value(_floored(found.sql, size.sql), "timespan")
     if found.is_number and size.is_number:
         if "real" in kinds:
             one, other = values.real(found).sql, values.real(size).sql
-            return Value(f"(floor({one} / {other}) * {other})", "real", found.nullable)
+            cut = f"floor({one} / {other}) * {other}"
+            if size.is_constant and size.constant and size.constant > 0:
+                return Value(f"({cut})", "real", found.nullable)
+            return Value(f"CASE WHEN {other} > 0 THEN {cut} END", "real")
         return Value(_floored(values.long(found).sql, values.long(size).sql), "long")
     raise scope.places.wrong(node.at, f"{node.name}() does not round a {kinds[0]} by a {kinds[1]}")
 
 
 def _floored(number: str, size: str) -> str:
-    return f"(({number} - ((({number} % NULLIF({size}, 0)) + {size}) % NULLIF({size}, 0))))"
+    """A whole number cut to a multiple of *size*, null where that is not larger than 0."""
+    return f"CASE WHEN {size} > 0 THEN {number} - (({number} % {size}) + {size}) % {size} END"
 
 
 def _bin_at(node: Call, scope: Scope) -> Value:
@@ -72,10 +75,9 @@ def _round(node: Call, scope: Scope) -> Value:
     if not number.is_number:
         hint = "; todouble(...) reads it" if number.type in {"dynamic", "string"} else ""
         raise scope.places.wrong(node.at, f"round() takes a number, not a {number.type}{hint}")
-    if number.type != "real":
-        return values.long(number)
-    digits = values.long(found[1]).sql if len(found) == 2 else "0"
-    return Value(f"round({number.sql}, ({digits})::INTEGER)", "real", number.nullable)
+    digits = f"({values.long(found[1]).sql})::INTEGER" if len(found) == 2 else "0"
+    rounded = f"round({number.sql}, {digits})" if number.type == "real" or len(found) == 2 else number.sql
+    return Value(f"CAST({rounded} AS {values.SQL_TYPES[number.type]})", number.type, number.nullable)
 
 
 # Times.
@@ -122,10 +124,24 @@ def _datetime_add(node: Call, scope: Scope) -> Value:
     return Value(f"({_moment(node, 2, scope).sql} + {amount} * INTERVAL 1 {unit.upper()})", "datetime")
 
 
+def _make_timespan(node: Call, scope: Scope) -> Value:
+    """Hours and minutes, then seconds, all of them after days where there are four."""
+    found = argument_values(node, scope, 2, 4)
+    for one, written in zip(found, node.arguments, strict=True):
+        if not one.is_number:
+            raise scope.places.wrong(written.at, f"{node.name}() takes numbers, not a {one.type}")
+    units = [literals.HOUR, literals.MINUTE, literals.SECOND]
+    units = [literals.DAY, *units] if len(found) == 4 else units
+    parts = [f"{one.sql} * {unit}" for one, unit in zip(found, units, strict=False)]
+    return Value(f"CAST({' + '.join(parts)} AS BIGINT)", "timespan")
+
+
 def _datetime_diff(node: Call, scope: Scope) -> Value:
     count_of(node, scope, 3, 3)
-    unit = _part(node, scope, _DATETIME_PARTS)
+    unit = _part(node, scope, {**_DATETIME_PARTS, "week": "week"})
     one, other = _moment(node, 1, scope).sql, _moment(node, 2, scope).sql
+    if unit == "week":  # those of Kusto begin on Sunday
+        one, other = f"({one} + INTERVAL 1 DAY)", f"({other} + INTERVAL 1 DAY)"
     return Value(f"date_diff('{unit}', {other}, {one})", "long")
 
 
@@ -187,6 +203,7 @@ FORMS: dict[str, Form] = {
     "datetime_part": _datetime_part,
     "format_datetime": _format_datetime,
     "format_timespan": _format_timespan,
+    "make_timespan": _make_timespan,
     "now": _now,
     "round": _round,
 }

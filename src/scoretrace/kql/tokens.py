@@ -13,12 +13,13 @@ _ESCAPE = re.compile(r"\\(u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|x[0-9A-Fa-f]{2}|.)", r
 _TOKEN = re.compile(
     r"""
       (?P<skip>(?:\s+|//[^\n]*)+)
-    | (?P<long_text>```.*?```)
+    | (?P<long_text>```.*?```|~~~.*?~~~)
     | (?P<verbatim>[hH]?@(?:"(?:[^"\n]|"")*"|'(?:[^'\n]|'')*'))
     | (?P<text>[hH]?(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'))
-    | (?P<raw>(?:datetime|date|timespan|time|guid)\s*\(\s*(?:null|[-+.:\w\s/]*|"[^"\n]*"|'[^'\n]*')\s*\))(?![\w(])
+    | (?P<raw>(?:datetime|date|timespan|time|guid|uuid)\s*\(\s*(?:null|[-+.:\w\s/]*|"[^"\n]*"|'[^'\n]*')\s*\))(?![\w(])
     | (?P<hex>0[xX][0-9a-fA-F]+)
-    | (?P<span>\d+(?:\.\d+)?(?:microseconds?|milliseconds?|minutes?|seconds?|hours?|days?|ticks?|ms|[dhms])(?!\w))
+    | (?P<span>\d+(?:\.\d+)?(?:micro(?:second)?s?|milli(?:sec(?:ond)?)?s?|min(?:ute)?s?|sec(?:ond)?s?|hours?|hrs?|days?
+        |ticks?|ms|[dhms])(?!\w))
     | (?P<real>\d+\.\d*(?:[eE][-+]?\d+)?(?!\w)(?<!\.\.)|\d+[eE][-+]?\d+(?!\w))
     | (?P<long>\d+(?!\w))
     | (?P<sign>!?in~|![A-Za-z_]+|=~|!~|==|!=|<>|<=|>=|=>|\.\.|[-+*/%<>=(){}\[\],;:.|?@])
@@ -26,6 +27,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_LARGEST = 2**63 - 1
 _DOTS = re.compile(r"\d+(?=\.\.)")  # in 1..5 the dots are no part of the number
 
 
@@ -52,6 +54,9 @@ def tokens(places: Places) -> list[Token]:
         QuerySyntaxError: something in it is no piece of any query.
     """
     text = places.text
+    half = re.search("[\ud800-\udfff]", text)
+    if half:
+        raise places.syntax(half.start(), "half of a character stands here: it has no meaning in any text")
     found: list[Token] = []
     at = 0
     while at < len(text):
@@ -65,6 +70,8 @@ def tokens(places: Places) -> list[Token]:
         if kind == "skip":
             at = match.end()
             continue
+        if kind == "long" and int(match[0]) > _LARGEST + (found[-1:] != [] and found[-1].text == "-"):
+            raise places.syntax(at, f"{match[0]} is larger than a long can be")
         found.append(_token(kind, match[0], at, places))
         at = found[-1].end
     return [*found, Token("end", "", None, len(text), len(text))]
@@ -87,8 +94,6 @@ def _token(kind: str, text: str, at: int, places: Places) -> Token:
     if kind == "hex":
         return Token("long", text, int(text, 16), at, end)
     if kind == "long":
-        if int(text) >= 2**63:
-            raise places.syntax(at, f"{text} is larger than a long can be")
         return Token("long", text, int(text), at, end)
     if kind == "real":
         return Token("real", text, float(text), at, end)
@@ -114,7 +119,7 @@ def _unescaped(match: re.Match[str]) -> str:
 def _raw(text: str, at: int, places: Places) -> Token:
     """``datetime(2026-01-01)``: what is between the brackets is not made of tokens."""
     name, _, rest = text.partition("(")
-    kind = {"date": "datetime", "time": "timespan"}.get(name.strip(), name.strip())
+    kind = {"date": "datetime", "time": "timespan", "uuid": "guid"}.get(name.strip(), name.strip())
     inside = rest.rstrip()[:-1].strip().strip("\"'")
     end = at + len(text)
     if inside == "null":

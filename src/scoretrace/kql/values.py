@@ -72,6 +72,10 @@ class Value(msgspec.Struct, frozen=True):
         return self.type in NUMBERS
 
 
+FIRST_MICROS = -EPOCH_TICKS // 10  # since 1970: the first of January of the year 1
+LAST_MICROS = (literals.LAST_TICKS - EPOCH_TICKS) // 10
+
+
 def constant(kind: str, value: Any) -> Value:
     """A literal of the Kusto type *kind*."""
     if kind == "string":
@@ -297,8 +301,9 @@ def moment(value: Value) -> Value:
     if value.is_constant and value.type == "string":
         return constant("datetime", literals.datetime_ticks(value.constant))
     if value.type in {"long", "int"}:
-        micros = f"({value.sql} - {EPOCH_TICKS}) // 10"
-        return Value(f"make_timestamp(CAST({micros} AS BIGINT))", "datetime")
+        ticks = value.sql
+        inside = f"{ticks} BETWEEN 0 AND {literals.LAST_TICKS}"
+        return Value(f"CASE WHEN {inside} THEN make_timestamp({ticks} // 10 - {EPOCH_TICKS // 10}) END", "datetime")
     return Value(moment_of_text(text(value).sql), "datetime")
 
 
