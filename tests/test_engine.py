@@ -40,8 +40,8 @@ def expected(item):
     row = {}
     for column in BY_KIND[item.kind].all_columns:
         value = getattr(item, column.field, "")
-        if column.form == "bool" or column.form == "pass":
-            value = "" if value is None else str(value)
+        if column.form in {"bool", "pass"}:
+            value = "" if value is None else str(value) if column.form == "bool" else str(int(value))
         elif column.form == "duration":
             value = None if value is None else value / 10_000
         elif column.form == "time":
