@@ -52,6 +52,82 @@ ANSWERS = {
     "T | extend x = r / 0 | where x > 1 | count": [(2,)],
     "T | summarize m = avg(r) by n = n > 100 | where m > 0 | count": [(1,)],
     "datatable(x: real)[] | summarize a = avg(x) | where a > 5 | count": [(0,)],
+    # arguments by name, in any order
+    "let f = (a: long, b: long) { a - b }; print f(b=1, a=5)": [(4,)],
+    'let f = (a: long, b: string="x", c: long=0) { strcat(a, "-", b, "-", c) }; print f(c=7, a=12)': [("12-x-7",)],
+    "print d = dynamic({'a': 5, 'b': 1}) | evaluate bag_unpack(d, ignoredProperties=dynamic(['a']))": [(1,)],
+    "print k = 1, d = dynamic({'k': 5}) | evaluate bag_unpack(d, columnsConflict='keep_source')": [(1,)],
+    "print k = 1, d = dynamic({'k': 5}) | evaluate bag_unpack(d, columnsConflict='replace_source')": [(5,)],
+    # columns that are called as something in our SQL might be
+    'datatable(e: dynamic)[dynamic({"a": 1})] | mv-expand kind=array e': [(["a", 1],)],
+    "datatable(x: dynamic, y: dynamic)[dynamic([1, 2]), dynamic([2])] | project a = set_intersect(y, x), b = set_difference(y, x)": [
+        ([2], [])
+    ],
+    'datatable(i: string, k: dynamic, key: dynamic)["abab", dynamic({"a": 1, "b": 2}), dynamic(["a"])] '
+    '| project a = countof(i, "ab"), b = bag_remove_keys(k, key), c = bag_merge(k, k)': [
+        (2, {"b": 2}, {"a": 1, "b": 2})
+    ],
+    "datatable(value: long, v: long)[10, 1, 20, 3] | summarize percentilew(value, v, 50) by g = v | order by g asc": [
+        (1, 10),
+        (3, 20),
+    ],
+    'datatable(_: string)["a"] | project a = strrep(_, 2), b = repeat(_, 2)': [("aa", ["a", "a"])],
+    # NaN stands between nulls and numbers
+    "datatable(a: real)[1.5, 2.5, real(nan), real(null)] | order by a | project s = tostring(a)": [
+        ("2.5",),
+        ("1.5",),
+        ("NaN",),
+        ("",),
+    ],
+    "datatable(a: real)[1.5, 2.5, real(nan), real(null)] | order by a asc | project s = tostring(a)": [
+        ("",),
+        ("NaN",),
+        ("1.5",),
+        ("2.5",),
+    ],
+    # arrays
+    'print array_sort_asc(dynamic([null, "d", "b", null])), array_sort_desc(dynamic(["a", null, "b"]))': [
+        (["b", "d", None, None], ["b", "a", None])
+    ],
+    'print array_sort_asc(dynamic([null, "b", 3, "a", 1])), array_sort_asc(dynamic([2, null]), false)': [
+        ([1, 3, "a", "b", None], [None, 2])
+    ],
+    'print array_sum(dynamic(["a", 1])), array_sum(dynamic([1, 2.5])), bag_has_key(dynamic({"a": {"b": 1}}), "$.a.b")': [
+        (None, 3.5, True)
+    ],
+    "print range(1.0, 2.0, 0.5), range(1h, 3h, 1h), range(5, 1, -2), array_length(range(1, 10000000000, 1))": [
+        ([1.0, 1.5, 2.0], ["01:00:00", "02:00:00", "03:00:00"], [5, 3, 1], 1_048_576)
+    ],
+    "print t = range(datetime(2026-01-01), datetime(2026-01-02), 1d) | mv-expand t to typeof(datetime) | summarize count(), max(t)": [
+        (2, day("2026-01-02"))
+    ],
+    "datatable(d: dynamic)[dynamic([3, 1, 2])] | mv-apply d to typeof(long) on (summarize s = sum(d))": [(6,)],
+    # numbers and times at their ends
+    "print round(15, -1), round(273, -2), round(21.5, -1), bin(5, -2), bin(1.5, 0), bin(-7, 3)": [
+        (20, 300, 20.0, None, None, -9)
+    ],
+    "print bin(datetime(2026-01-05), 0s), make_datetime(2017, 13, 1), make_datetime(2017, 2, 30)": [(None, None, None)],
+    'print todatetime("9999-12-31T23:59:59-05:00"), unixtime_milliseconds_todatetime(253402300800000)': [(None, None)],
+    "print make_timespan(1, 2, 3, 4), make_timespan(1, 2), 2hrs, 90sec, 1min": [
+        (
+            dt.timedelta(days=1, hours=2, minutes=3, seconds=4),
+            dt.timedelta(hours=1, minutes=2),
+            dt.timedelta(hours=2),
+            dt.timedelta(seconds=90),
+            dt.timedelta(minutes=1),
+        )
+    ],
+    'print datetime_diff("week", datetime(2017-10-29), datetime(2017-09-23)), tohex(1, 8), tohex(255)': [
+        (5, "00000001", "ff")
+    ],
+    'print indexof("abcdefg", "cde", -5), indexof("abcdefg", "cde", 0, 3), indexof("abcabc", "c", 3)': [(2, -1, 5)],
+    'print strlen(strrep("ab", 300000000)), strrep("ab", 3, "-"), strrep("a", 0)': [(2_048, "ab-ab-ab", "")],
+    'print extract_json("$.a", dynamic({"a": 3}), typeof(long)), extract_all("(a)(b)", "abab")': [
+        (3, [["a", "b"], ["a", "b"]])
+    ],
+    'print s = "onXtwo" | parse s with p "X" q | project p, q': [("on", "two")],
+    "print True, FALSE, bool(True)": [(True, False, True)],
+    'datatable(n: long)[1, 2] | summarize x = "all", count()': [("all", 2)],
     # text and bools, as `success` of the classic tables is asked for
     f"{OK} | where success == false | count": [(1,)],
     f"{OK} | where success != false | count": [(3,)],
@@ -366,6 +442,13 @@ ANSWERS = {
     "print x = 1 | extend y = x + 1 | project y": [(2,)],
 }
 NAMES = {
+    "datatable(a: long, n: long)[1, 2] | summarize any(*)": ["any_a", "any_n"],
+    "datatable(a: long, n: long)[1, 2] | summarize arg_max(a + 1, x=n), binary_all_and(n)": ["max_", "x", "n"],
+    "datatable(a: long, d: dynamic, b: long)[1, dynamic([2]), 3] | mv-apply d to typeof(long) on (where d > 1)": [
+        "a", "b", "d"
+    ],
+    "datatable(a: long, d: dynamic)[1, dynamic([2])] | mv-apply x = d to typeof(long) on (where x > 1)": ["a", "d", "x"],
+    "datatable(b: long, a10: long, a2: long)[1, 2, 3] | project-reorder a* granny-asc": ["a2", "a10", "b"],
     "T | summarize count(), countif(n > 1), sum(n), avg(n + 1), percentile(n, 99.9), make_set(s), make_list(n), dcount(s)": [
         "count_", "countif_", "sum_n", "avg_", "percentile_n_99_9", "set_s", "list_n", "dcount_s",
     ],

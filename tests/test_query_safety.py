@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import time
 import pytest
 
 import scoretrace
-from scoretrace import QueryError, item
+from scoretrace import QueryError, engine, item
 from scoretrace.formats import continuous_export
 
 KEY = "0" * 32
@@ -71,6 +72,43 @@ def test_a_query_is_given_up_after_its_timeout():
         scoretrace.query(ENDLESS, timeout=0.5)
     assert time.monotonic() - began < 60
     assert scoretrace.query("print 1", timeout=60).rows == [(1,)]
+
+
+def test_a_query_that_nobody_waits_for_is_given_up(filled):
+    """As when the client of the query API has left; while rows are fetched too."""
+    for text in (ENDLESS, "range x from 1 to 20000000 step 1"):
+        began = time.monotonic()
+        with pytest.raises(QueryError, match="nobody waits"):
+            engine.answer(text, filled, is_unwanted=lambda began=began: time.monotonic() > began + 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("print ago(10000000d)", "outside of the years"),
+        ("datatable(t: datetime)[datetime(9999-12-31)] | extend u = t + 3650d", "outside of the years"),
+        ("print '\\ud800'", "half of a character"),
+        ("print '\ud800'", "half of a character"),
+        ('print dynamic(-"x")', "a number is expected"),
+        ('requests | render timechart with (title=-"x")', "a number is expected"),
+        ('print d = dynamic({"a": 1}) | project d.[0]', "name of a member"),
+        ("traces | summarize (a, b, c) = percentiles(itemCount, 50, 95)", "3 names for 2 columns"),
+        ("requests\n| where (duration > 5\n| count", "the ( of line 2, column 9 is open"),
+        ("traces | summarize avrg(itemCount)", "avg"),
+        ("print strcat(x='a', y='b')", "names of its arguments"),
+    ],
+)
+def test_odd_text_ends_in_an_error_of_ours(filled, text, said):
+    """Never in one of Python or of DuckDB, which say nothing to who wrote the query."""
+    with pytest.raises(QueryError, match=re.escape(said)):
+        scoretrace.query(text, source=filled)
+
+
+@pytest.mark.parametrize("timespan", [5, (1, 2), ["a"], (None, None)])
+def test_a_time_span_of_another_type_is_refused(filled, timespan):
+    """Where it is given."""
+    with pytest.raises(QueryError, match="timespan is"):
+        scoretrace.query("traces", source=filled, timespan=timespan)
 
 
 def test_memory_has_a_bound():

@@ -7,7 +7,7 @@ Drawn by matplotlib for notebooks, and as a line of blocks for a terminal.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 KINDS = ("timechart", "linechart", "barchart", "columnchart", "piechart", "scatterchart", "areachart")
 _ALIKE = {"stackedareachart": "areachart", "anomalychart": "timechart", "ladderchart": "barchart"}
+_ALONG = {"timechart", "linechart", "areachart"}  # what goes from left to right
 _NUMBERS = {"int", "long", "real"}
 _MOST_SERIES = 20
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -75,6 +76,8 @@ def chart_of(result: Result, kind: str | None = None) -> Chart:
             series = found.setdefault(name, Series(name, [], []))
             series.x.append(row[x])
             series.y.append(float(row[index]))
+    if wanted in _ALONG:
+        found = {name: _sorted(one) for name, one in found.items()}
     if not found and rows:
         raise QueryError(f"there are no numbers to draw as a {wanted}")
     chosen = sorted(found.values(), key=lambda one: -sum(map(abs, one.y)))[:_MOST_SERIES]
@@ -86,6 +89,14 @@ def chart_of(result: Result, kind: str | None = None) -> Chart:
         [one for one in found.values() if one in chosen],
         is_stacked=wanted == "areachart" or str(properties.get("kind", "")).startswith("stacked"),
     )
+
+
+def _sorted(series: Series) -> Series:
+    """Its points from left to right, whatever order the rows have."""
+    if not all(isinstance(x, datetime | int | float) for x in series.x):
+        return series
+    points = sorted(zip(series.x, series.y, strict=True), key=lambda point: point[0])
+    return Series(series.name, [x for x, _ in points], [y for _, y in points])
 
 
 def _unfolded(result: Result) -> tuple[list[str], list[str], list[tuple[Any, ...]]]:
@@ -167,6 +178,10 @@ def draw(result: Result, kind: str | None = None) -> Any:
         axes.spines[["top", "right"]].set_visible(False)
         if chart.kind != "barchart" and any(isinstance(x, datetime) for one in chart.series for x in one.x[:1]):
             figure.autofmt_xdate()
+            places = {x for one in chart.series for x in one.x}
+            if chart.kind in _ALONG and len(places) == 1:  # of one place matplotlib makes an axis of years
+                (only,) = places
+                axes.set_xlim(only - timedelta(hours=1), only + timedelta(hours=1))
     return figure
 
 
@@ -182,6 +197,9 @@ def _points(axes: Any, chart: Chart) -> None:
 
 def _areas(axes: Any, chart: Chart) -> None:
     places, heights = _table(chart)
+    if len(places) == 1:  # an area of one place is nothing
+        _lines(axes, chart)
+        return
     axes.stackplot(places, heights, labels=[one.name for one in chart.series], alpha=0.8)
 
 
@@ -272,8 +290,7 @@ def lines(result: Result, width: int) -> list[str]:
 
 
 def _spark(series: Series, width: int) -> str:
-    ordered = sorted(zip(series.x, series.y, strict=True), key=lambda point: point[0])
-    found = [value for _, value in ordered]
+    found = _sorted(series).y
     room = max(width - 40, 10)
     if len(found) > room:  # the highest of each stretch
         edges = [len(found) * index // room for index in range(room + 1)]

@@ -140,8 +140,9 @@ def _datetime_diff(node: Call, scope: Scope) -> Value:
     count_of(node, scope, 3, 3)
     unit = _part(node, scope, {**_DATETIME_PARTS, "week": "week"})
     one, other = _moment(node, 1, scope).sql, _moment(node, 2, scope).sql
-    if unit == "week":  # those of Kusto begin on Sunday
-        one, other = f"({one} + INTERVAL 1 DAY)", f"({other} + INTERVAL 1 DAY)"
+    if unit == "week":  # Mondays between, as others are turns of the year or of the hour
+        one, other = (f"epoch(date_trunc('week', {moment}))" for moment in (one, other))
+        return Value(f"CAST(({one} - {other}) / 604800 AS BIGINT)", "long")
     return Value(f"date_diff('{unit}', {other}, {one})", "long")
 
 

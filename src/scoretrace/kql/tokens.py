@@ -27,6 +27,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_HALF = "half of a character stands here: it has no meaning in any text"
 _LARGEST = 2**63 - 1
 _DOTS = re.compile(r"\d+(?=\.\.)")  # in 1..5 the dots are no part of the number
 
@@ -56,7 +57,7 @@ def tokens(places: Places) -> list[Token]:
     text = places.text
     half = re.search("[\ud800-\udfff]", text)
     if half:
-        raise places.syntax(half.start(), "half of a character stands here: it has no meaning in any text")
+        raise places.syntax(half.start(), _HALF)
     found: list[Token] = []
     at = 0
     while at < len(text):
@@ -86,7 +87,7 @@ def _unreadable(character: str) -> str:
 def _token(kind: str, text: str, at: int, places: Places) -> Token:
     end = at + len(text)
     if kind in {"text", "verbatim", "long_text"}:
-        return Token("string", text, _content(kind, text), at, end)
+        return Token("string", text, _whole(_content(kind, text), at, places), at, end)
     if kind == "raw":
         return _raw(text, at, places)
     if kind == "span":
@@ -98,6 +99,14 @@ def _token(kind: str, text: str, at: int, places: Places) -> Token:
     if kind == "real":
         return Token("real", text, float(text), at, end)
     return Token(kind, text, None, at, end)
+
+
+def _whole(content: str, at: int, places: Places) -> str:
+    """A text with the two halves of a character, as escapes of UTF-16 have them, made one."""
+    try:
+        return content.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    except UnicodeDecodeError as error:
+        raise places.syntax(at, _HALF) from error
 
 
 def _content(kind: str, text: str) -> str:
