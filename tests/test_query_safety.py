@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 
 import pytest
 
@@ -184,3 +186,26 @@ def test_what_is_spilled_and_held_is_gone_with_the_result(filled, tmp_path, monk
 
     assert [path.name for path in tmp_path.glob("scoretrace-*")] == []
     assert (tmp_path / "rows.parquet").stat().st_size > 0
+
+
+def test_a_server_ends_though_a_query_runs(filled):
+    """And the client is told."""
+    command = [sys.executable, "-m", "scoretrace", "serve", "--port", "0", "--home", filled]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            port = re.search(r"127\.0\.0\.1:(\d+)", server.stdout.readline())[1]
+            body = json.dumps({"query": ENDLESS}).encode()
+            headers = {"Content-Type": "application/json"}
+            asked = urllib.request.Request(f"http://127.0.0.1:{port}/v1/apps/mine/query", body, headers)
+            ender = threading.Timer(2, server.send_signal, [signal.SIGINT])
+            ender.start()
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(asked, timeout=60)
+            with refused.value as answer:
+                assert "nobody waits" in answer.read().decode()
+            _, said = server.communicate(timeout=60)
+        finally:
+            server.kill()
+
+    assert server.returncode == 130
+    assert "Traceback" not in said

@@ -332,6 +332,7 @@ def serve(
         app = application(receiver, ended)
         config: Any = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
         server = uvicorn.Server(config)
+        app.state.is_ending = lambda: server.should_exit
         ready(f"InstrumentationKey={local_key(home)};IngestionEndpoint={url};LiveEndpoint={url}")
         server.run(sockets=[listener])
 

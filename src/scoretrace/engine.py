@@ -378,6 +378,8 @@ class _Database:
         message = model_data.said(error)
         if isinstance(error, self._duckdb.OutOfMemoryException):
             return QueryError(f"the query needs more than {self._memory} of memory: memory= allows more ({message})")
+        if "expression depth" in message:
+            return QueryError("columns are built on each other too often: summarize or materialize between")
         said = message.partition("Error: ")[2] or message
         return QueryError(f"the query cannot be answered: {said}")
 

@@ -181,13 +181,10 @@ def routes(home: Path) -> list[Route]:
         unwanted = threading.Event()
         work = run_in_threadpool(answer, home, said, request.headers.get("prefer", ""), unwanted.is_set)
         running = asyncio.ensure_future(work)
-        try:
-            while not running.done():
-                await asyncio.wait({running}, timeout=_LOOK_SECONDS)
-                if await request.is_disconnected():
-                    unwanted.set()
-        finally:
-            unwanted.set()
+        is_ending = getattr(request.app.state, "is_ending", bool)
+        while not (await asyncio.wait({running}, timeout=_LOOK_SECONDS))[0]:
+            if is_ending() or await request.is_disconnected():
+                unwanted.set()
         return made(*await running)
 
     def made(status: int, found: dict[str, Any]) -> Response:
