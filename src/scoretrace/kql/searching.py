@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from scoretrace.kql import expressions, joining, selecting
+from scoretrace.kql import comparisons, joining, selecting
 from scoretrace.kql.relations import Relation, Scope
 from scoretrace.kql.syntax import Binary, Call, Expression, Literal, Operator, Pattern, Star, names_in
 from scoretrace.kql.values import constant
@@ -75,9 +75,9 @@ def _word(written: str, scope: Scope, *, is_exact: bool) -> str:
     needle = constant("string", word)
     within = "contains_cs" if is_exact else "contains"
     tests = [
-        expressions.term(held, needle, is_exact=is_exact, lead=lead, trail=trail)
+        comparisons.term(held, needle, is_exact=is_exact, lead=lead, trail=trail)
         if lead or trail
-        else expressions.text_operation(within, held, needle, scope, 0)
-        for held in expressions.texts(scope)
+        else comparisons.text_operation(within, held, needle, scope, 0)
+        for held in comparisons.texts(scope)
     ]
     return f"({' OR '.join(tests)})" if tests else "FALSE"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from scoretrace import sql
-from scoretrace.kql import expressions, naming, values
+from scoretrace.kql import comparisons, expressions, naming, values
 from scoretrace.kql.relations import Column, OrderKey, Relation, Scope, sql_names
 from scoretrace.kql.syntax import Expression, Name, Named, Operator, Pattern, SortKey, Star
 from scoretrace.kql.values import Value
@@ -39,7 +39,7 @@ def _made(named: Sequence[Named], scope: Scope) -> list[tuple[Named, Value, bool
     found = []
     for one in named:
         made = values.filled(scope.value(one.value))
-        found.append((one, made, expressions.is_plain(one.value, scope)))
+        found.append((one, made, comparisons.is_plain(one.value, scope)))
     return found
 
 
@@ -193,7 +193,7 @@ def order_keys(keys: Sequence[SortKey], scope: Scope) -> tuple[OrderKey, ...]:
                 key.value.at, "rows cannot be sorted by a dynamic: say tostring(...), tolong(...) or todouble(...)"
             )
         first = key.ascending if key.nulls_first is None else key.nulls_first
-        if by.type == "real" and not expressions.is_plain(key.value, scope):
+        if by.type == "real" and not comparisons.is_plain(key.value, scope):
             # NaN stands between the nulls and the numbers, on whichever side those are.
             rank = scope.add(f"CASE WHEN {by.sql} IS NULL THEN 0 WHEN isnan({by.sql}) THEN 1 ELSE 2 END", "rank")
             found.append(OrderKey(rank, ascending=first, nulls_first=True))
