@@ -139,3 +139,19 @@ def test_rows_of_any_type_are_written_in_any_form(home, tmp_path):
     import pandas as pd
 
     assert len(pd.read_parquet(out)) == 2
+
+
+def test_a_query_without_the_value_that_it_needs_says_so(home):
+    """Rather than that nothing was found."""
+    answered = run("query", "one-operation")
+
+    assert (answered.exit_code, answered.stdout) == (0, "")
+    assert "--set operation=..." in answered.stderr
+
+
+def test_rows_for_a_folder_that_is_not_there_are_refused_at_once(home, tmp_path):
+    """Before anything is asked."""
+    answered = run("query", "traces", "-o", tmp_path / "none" / "rows.csv")
+
+    assert answered.exit_code == 2
+    assert "there is no folder" in answered.stderr

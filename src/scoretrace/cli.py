@@ -256,9 +256,12 @@ def query(
     if result.partial:
         click.echo(f"rows are missing: {result.partial}", err=True)
         sys.exit(3)
-    default = next((bundled.parameters.get("since") for bundled in scoretrace.queries() if bundled.name == text), None)
-    if not result.rows and default and timespan is None and "since" not in parameters:
-        click.echo(f"this query looks back {default}; --since 7d looks further", err=True)
+    known = next((bundled.parameters for bundled in scoretrace.queries() if bundled.name == text), {})
+    missing = [name for name, value in known.items() if value == '""' and name not in parameters]
+    if not result.rows and missing:
+        click.echo(f"this query needs a value: --set {missing[0]}=...", err=True)
+    elif not result.rows and known.get("since") and timespan is None and "since" not in parameters:
+        click.echo(f"this query looks back {known['since']}; --since 7d looks further", err=True)
 
 
 @cli.command()
