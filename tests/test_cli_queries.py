@@ -147,11 +147,3 @@ def test_a_query_without_the_value_that_it_needs_says_so(home):
 
     assert (answered.exit_code, answered.stdout) == (0, "")
     assert "--set operation=..." in answered.stderr
-
-
-def test_rows_for_a_folder_that_is_not_there_are_refused_at_once(home, tmp_path):
-    """Before anything is asked."""
-    answered = run("query", "traces", "-o", tmp_path / "none" / "rows.csv")
-
-    assert answered.exit_code == 2
-    assert "there is no folder" in answered.stderr

@@ -108,8 +108,6 @@ def chosen(form: str | None, output: str | None) -> str:
         and Path(output or "").is_file() == Path(output or "").exists()
     ):
         raise click.UsageError(f"--output {output}: no form ends in .{ending}; give --format {'|'.join(FORMATS)}")
-    if output and not Path(output).parent.is_dir():
-        raise click.UsageError(f"--output {output}: there is no folder {Path(output).parent}")
     form = form or (ending if ending in FORMATS else "table" if output is None and sys.stdout.isatty() else "ndjson")
     if form == "parquet" and output is None:
         raise click.UsageError("--format parquet needs --output FILE")
