@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from scoretrace.kql import comparisons, values
+from scoretrace.kql import comparisons, dynamics, values
 from scoretrace.kql.parser_expressions import TEXT_OPERATORS
 from scoretrace.kql.relations import Scope
 from scoretrace.kql.syntax import (
@@ -22,8 +22,6 @@ from scoretrace.kql.syntax import (
     Unary,
 )
 from scoretrace.kql.values import Value, constant
-
-_TIMES = {"datetime", "timespan"}
 
 
 def value(node: Expression, scope: Scope) -> Value:
@@ -100,7 +98,7 @@ def _member(base: Value, member: Member, scope: Scope) -> Value:
     if index.type in {"long", "int"}:
         step = f"'$[' || CASE WHEN {index.sql} < 0 THEN '#' ELSE '' END || ({index.sql})::VARCHAR || ']'"
     elif index.type in {"string", "dynamic"}:
-        step = f"'$.\"' || replace(replace({values.text(index).sql}, '\\', '\\\\'), '\"', '\\\"') || '\"'"
+        step = dynamics.escaped_path(values.text(index).sql)
     else:
         raise scope.places.wrong(member.index.at, f"a member is named by a string or a number, not by a {index.type}")
     return Value(f"json_extract({base.sql}, {step})", "dynamic")

@@ -111,7 +111,7 @@ SCALARS: dict[str, Scalar] = {
     "hash_sha1": _row("string", "string", "CASE WHEN {0} = '' THEN '' ELSE sha1({0}) END"),
     "hash_sha256": _row("string", "string", "CASE WHEN {0} = '' THEN '' ELSE sha256({0}) END"),
     "strcat_array": _row("dynamic string", "string",
-                         "coalesce(array_to_string(json_extract_string({0}, '$[*]'), {1}), '')"),
+                         f"coalesce(array_to_string({dynamics.texts('{0}')}, {{1}}), '')"),
     "tohex": _row("long long", "string",
                   "CASE WHEN length(to_hex({0})) < {1} THEN lpad(lower(to_hex({0})), {1}::INTEGER, '0') "
                   "ELSE lower(to_hex({0})) END", "0"),

@@ -8,6 +8,7 @@ operators on text.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from scoretrace.kql.cursor import Cursor
@@ -64,12 +65,12 @@ _OUTSIDE = {
 _TRUTHS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 
 
-class ExpressionParser(Cursor):
+class ExpressionParser(Cursor, ABC):
     """What stands for a value; the brackets of one may hold whole pipelines."""
 
+    @abstractmethod
     def pipeline(self) -> Expression:
         """Rows, or a value."""
-        raise NotImplementedError
 
     def type_name(self) -> str:
         """The name of a type, as Kusto's own."""
