@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+import time
 
 
 def run_workers(folder, home, method, *, parent=""):
@@ -34,3 +35,13 @@ def run_workers(folder, home, method, *, parent=""):
         )
     )
     subprocess.run([sys.executable, str(script)], check=True, timeout=120)
+
+
+def until(condition):
+    """Ask for as long as something may take on the slowest machine; says whether it came about."""
+    end = time.monotonic() + 10
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True

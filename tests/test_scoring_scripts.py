@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from processes import until
 from scoring_server import SCRIPTS, TRACEPARENT, TWO, inside, printed, python
 
 
@@ -108,6 +109,7 @@ def run(data):
 """
     assert serve(source).post("a")[2] == b"12345"
 
+    assert until(lambda: items("exception"))  # whoever has the answer has not waited for what comes after it
     (request,) = items("request")
     assert printed(inside(items(), request)) == ["after the last piece"]
     assert [item.message for item in items("exception") if item.operation_id == request.operation_id] == ["too late"]

@@ -9,6 +9,7 @@ import time
 import pytest
 
 import scoretrace
+from processes import until
 
 LOG = logging.getLogger("score")
 
@@ -20,16 +21,6 @@ def switch(home, service="svc", **switches):
     new = path.with_suffix(".new")
     new.write_text(json.dumps(switches))
     new.replace(path)
-
-
-def until(condition):
-    """Ask for as long as a change may take on the slowest machine; two seconds are promised."""
-    end = time.monotonic() + 10
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def test_off_and_on_again_within_two_seconds(telemetry, home, items):

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
         QueryTimeoutError,
         ScoretraceError,
         ScriptError,
+        ServiceError,
+        ServiceNotFound,
         SettingsError,
         SourceError,
         UnknownNameError,
@@ -51,11 +53,15 @@ if TYPE_CHECKING:
     )
     from scoretrace.process import TelemetryHandler, configure, log, request, request_context
     from scoretrace.scoring import score
+    from scoretrace.service.updating import update
+    from scoretrace.service.webservice import AciWebservice, AksWebservice, Webservice
     from scoretrace.telemetry import Telemetry
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AciWebservice",
+    "AksWebservice",
     "BasicCorrelationContext",
     "CollectionError",
     "Collector",
@@ -76,12 +82,15 @@ __all__ = [
     "Result",
     "ScoretraceError",
     "ScriptError",
+    "ServiceError",
+    "ServiceNotFound",
     "SettingsError",
     "SourceError",
     "Telemetry",
     "TelemetryHandler",
     "UnknownNameError",
     "UnsupportedQuery",
+    "Webservice",
     "compact",
     "configure",
     "doctor",
@@ -98,6 +107,7 @@ __all__ = [
     "request_context",
     "score",
     "sync",
+    "update",
 ]
 
 _HOMES = {
@@ -118,6 +128,8 @@ _HOMES = {
     "queries": "engine",
     "query": "engine",
     "score": "scoring",
+    **dict.fromkeys(("AciWebservice", "AksWebservice", "Webservice"), "service.webservice"),
+    "update": "service.updating",
     "sync": "mirror",
     "Telemetry": "telemetry",
     **dict.fromkeys(("TelemetryHandler", "configure", "log", "request", "request_context"), "process"),

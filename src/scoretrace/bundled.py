@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from scoretrace.errors import UnknownNameError
 from scoretrace.kql.parameters import parameters
 from scoretrace.kql.parser import parse
-from scoretrace.kql.places import near
 from scoretrace.kql.syntax import Operator, Pattern, Query, Star, names_in
+from scoretrace.near import near
 from scoretrace.schema import BY_CLASSIC, Column, Table
 from scoretrace.tables_values import ITEM_TYPES
 

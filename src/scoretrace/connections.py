@@ -17,6 +17,8 @@ from scoretrace.errors import MissingExtraError, SettingsError
 # Where keys of before connection strings send to: documented default of the Application Insights SDKs.
 DEFAULT_ENDPOINT = "https://dc.services.visualstudio.com"
 DEFAULT_AUDIENCE = "https://monitor.azure.com/"
+# Where `scoretrace serve` listens.
+HOST, PORT = "127.0.0.1", 8317
 # The account that every Azurite and storage emulator has; its name is documented and no secret.
 DEVELOPMENT_URL = "http://127.0.0.1:10000/devstoreaccount1"
 

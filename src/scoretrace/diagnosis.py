@@ -219,8 +219,10 @@ def _rows(settings: Settings) -> list[Finding]:
 def _collected(settings: Settings) -> list[Finding]:
     """What collectors wrote, and how much of it is not in storage."""
     home = settings.home
-    if not settings.collect_model_data:
-        return [Finding("model data", "nothing is collected: AML_MODEL_DC_STORAGE_ENABLED says so", ok=False)]
+    with suppress(OSError, ValueError):
+        is_switched_on = switches.read(home, settings.service).collect_model_data
+        if not settings.collect_model_data and not is_switched_on:
+            return [Finding("model data", "nothing is collected: AML_MODEL_DC_STORAGE_ENABLED says so", ok=False)]
     with suppress(OSError):
         sizes = {name: (home / name).stat().st_size for name in shared_file.names(home) if (home / name).exists()}
         if not sizes:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scoretrace import query_api, ticks
-from scoretrace.connections import KEY
+from scoretrace.connections import HOST, KEY, PORT
 from scoretrace.errors import FormatError, MissingExtraError, SettingsError
 from scoretrace.formats import breeze, continuous_export, track
 from scoretrace.formats.track import Answer, ItemError
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request as HttpRequest
     from starlette.responses import Response
 
-HOST, PORT = "127.0.0.1", 8317
 BODY_BYTES = 32 * 1024**2  # as it arrives; the largest that an SDK was seen to send has 17 MB
 PLAIN_BYTES = 128 * 1024**2  # decompressed
 MOST_ITEMS = 64_000  # in a batch: Application Insights service limits

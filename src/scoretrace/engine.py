@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from scoretrace import azure_logs, bundled, model_data, model_data_csv, model_data_files, tables
+from scoretrace.bounds import MEMORY
 from scoretrace.bundled import Bundled, queries
 from scoretrace.errors import MissingExtraError, QueryError, QueryTimeoutError, ScoretraceError, UnknownNameError
 from scoretrace.exports import Export, read_export
@@ -42,7 +43,6 @@ Window = tuple[datetime | None, datetime | None]
 
 _LOOK_SECONDS, _INTERRUPT_SECONDS = 0.05, 30.0
 _ROWS_AT_ONCE = 20_000  # are fetched before a query is asked whether it is still wanted
-MEMORY = "4GB"  # of DuckDB, which goes on in files beyond it
 _TYPES = {"TIMESTAMP": "datetime", "VARCHAR": "string", "JSON": "dynamic"}
 _CLASSIC = {name: [(column.classic, column.type) for column in table.all_columns] for name, table in BY_CLASSIC.items()}
 _WORKSPACE = {

@@ -15,6 +15,8 @@ Everything scoretrace raises, in one tree.
     │   ├── QueryTimeoutError it took longer than it was given
     │   └── UnsupportedQuery the local engine would have to guess, so it refuses
     ├── ScriptError          a scoring script that cannot be run
+    ├── ServiceError         a web service or deployment that cannot be switched
+    │   └── ServiceNotFound  there is none of this name
     └── MissingExtraError    an optional dependency that is not installed
 
 They reach the developer who configures, reads or queries. A log or print call
@@ -92,6 +94,14 @@ class UnsupportedQuery(QueryError):  # noqa: N818 - reads as what happened
 
 class ScriptError(ScoretraceError):
     """A scoring script that cannot be imported, or that has no ``run``."""
+
+
+class ServiceError(ScoretraceError):
+    """A web service or deployment that cannot be switched: the message says why, and the way out."""
+
+
+class ServiceNotFound(ServiceError, LookupError):  # noqa: N818 - reads as what happened
+    """There is no service of this name where one looked."""
 
 
 class MissingExtraError(ScoretraceError, ImportError):

@@ -1,7 +1,8 @@
 """
 The switches of a service, in its home folder: on and off while it runs.
 
-``state/switches/<service>.json`` holds an object; what it does not say is on:
+``state/switches/<service>.json``, the name in lower case as in the folders of
+telemetry, holds an object. What it does not say is as it was configured:
 
     {"enable_app_insights": false, "collect_model_data": true}
 """
@@ -10,31 +11,85 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
+from scoretrace import locks
+from scoretrace.blobs import FolderBlobs
 from scoretrace.setting_values import path_part
 
 LOOK_SECONDS = 0.5  # between looks at the file; a change is obeyed within two seconds
+_LOCK_SECONDS = 2.0  # that a change waits for another one, which takes milliseconds
 
 _log = logging.getLogger("scoretrace")
 
 
-_SAID = {"enable_app_insights": "recording", "collect_model_data": "collecting model data"}
+SAID = {"enable_app_insights": "recording", "collect_model_data": "collecting model data"}
 
 
-class Switches(msgspec.Struct, frozen=True):
-    """What is on; all of it where nobody said anything."""
+class Switches(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is on or off; None where nobody said anything, and what was configured counts."""
 
-    enable_app_insights: bool = True
-    collect_model_data: bool = True
+    enable_app_insights: bool | None = None
+    collect_model_data: bool | None = None
 
 
 def path_of(home: Path, service: str) -> Path:
     """The file with the switches of *service*."""
-    return home / "state" / "switches" / f"{path_part(service)}.json"
+    return home / _name(service)
+
+
+def _name(service: str) -> str:
+    return f"state/switches/{path_part(service).lower()}.json"
+
+
+def read(home: Path, service: str) -> Switches:
+    """
+    What the file of *service* says; nothing is said where there is none.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged.
+    """
+    try:
+        data = path_of(home, service).read_bytes()
+    except FileNotFoundError:
+        return Switches()
+    return msgspec.json.decode(data, type=Switches)
+
+
+def put(home: Path, service: str, **changes: bool) -> Switches:
+    """
+    Say *changes* in the file of *service*, and leave the rest of it as it is.
+
+    The file is replaced whole. Processes see it within two seconds.
+
+    Raises:
+        OSError: it cannot be written.
+        ValueError: it is damaged, and *changes* are not all that it could say.
+    """
+    with _alone(home, service):
+        said = {} if len(changes) == len(SAID) else msgspec.structs.asdict(read(home, service))
+        found = Switches(**{**said, **changes})
+        FolderBlobs(home).put(_name(service), msgspec.json.encode(found))
+    return found
+
+
+@contextmanager
+def _alone(home: Path, service: str) -> Iterator[None]:
+    """Two who change the switches of a service do it one after the other."""
+    path = path_of(home, service)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.stem}.lock").open("ab") as file:
+        end = time.monotonic() + _LOCK_SECONDS
+        while not locks.try_lock(file.fileno()):
+            if time.monotonic() > end:
+                raise TimeoutError("another process has been changing it for two seconds")
+            time.sleep(0.01)
+        yield
 
 
 def switched_off(home: Path) -> list[tuple[str, str]]:
@@ -43,31 +98,31 @@ def switched_off(home: Path) -> list[tuple[str, str]]:
     for path in sorted((home / "state" / "switches").glob("[!.]*.json")):
         with suppress(OSError, msgspec.MsgspecError):
             said = msgspec.json.decode(path.read_bytes(), type=Switches)
-            found += [(path.stem, what) for name, what in _SAID.items() if not getattr(said, name)]
+            found += [(path.stem, what) for name, what in SAID.items() if getattr(said, name) is False]
     return found
 
 
 class Watch:
     """
-    The switches of *service* in *home*, looked at twice a second at the most, and only when somebody asks.
+    One *switch* of *service* in *home*, looked at twice a second at the most, and only when somebody asks.
 
-    *switch* is the one whose changes are said.
+    It is *configured* on or off where the file does not say.
     """
 
-    def __init__(self, home: Path, service: str, switch: str = "enable_app_insights") -> None:
+    def __init__(self, home: Path, service: str, switch: str, *, configured: bool = True) -> None:
         self.path = path_of(home, service)
         self._switch = switch
-        self._found = Switches()
+        self._configured = self._is_on = configured
         self._stamp: tuple[int, int, int] | None = None
         self._look_at = float("-inf")
 
-    def now(self) -> Switches:
+    def is_on(self) -> bool:
         """What the file says. Never raises; a file that cannot be read leaves everything as it was."""
         if time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + LOOK_SECONDS
             with suppress(Exception):  # a home that cannot be looked at now
                 self._look()
-        return self._found
+        return self._is_on
 
     def _look(self) -> None:
         try:
@@ -87,7 +142,8 @@ class Watch:
             _log.warning("%s is not understood, everything stays as it is: %s", self.path, error)
 
     def _turn(self, found: Switches) -> None:
-        before, self._found = self._found, found
-        is_on = getattr(found, self._switch)
-        if getattr(before, self._switch) != is_on:
-            _log.warning("%s is switched %s: %s", _SAID[self._switch], "on" if is_on else "off", self.path)
+        said = getattr(found, self._switch)
+        is_on = self._configured if said is None else said
+        if is_on != self._is_on:
+            self._is_on = is_on
+            _log.warning("%s is switched %s: %s", SAID[self._switch], "on" if is_on else "off", self.path)

@@ -75,7 +75,7 @@ class Telemetry:
             written=self._written,
         )
         self._choose = Chooser(settings.processors, dict(settings.sampling_percentage), self._count)
-        self._switches = Watch(settings.home, settings.service) if journal is None else None
+        self._switch = Watch(settings.home, settings.service, "enable_app_insights") if journal is None else None
         self.is_plain = self._choose.leaves("trace")
         self._requests_are_plain = self._choose.leaves("request")
         self._ids = Ids()
@@ -171,7 +171,7 @@ class Telemetry:
         """Whether anything is recorded now: the service's switch in the home folder says so. Never raises."""
         if self.settings.disabled or self._rests:
             return False
-        return self._switches is None or self._switches.now().enable_app_insights
+        return self._switch is None or self._switch.is_on()
 
     def lane(self) -> Lane:
         """The parts of the fast lane: see `capture.handler`."""

@@ -115,13 +115,15 @@ class Sink:
             return None
 
     def is_on(self, service: str) -> bool:
-        """Whether anything is collected now for *service*: settings and the switch in the home say so."""
-        if self.settings.disabled or not self.settings.collect_model_data:
+        """Whether anything is collected now for *service*: its switch in the home says so, or else the settings."""
+        if self.settings.disabled:
             return False
         watch = self._watches.get(service)
         if watch is None:
-            watch = self._watches[service] = Watch(self.settings.home, service, "collect_model_data")
-        return watch.now().collect_model_data
+            watch = self._watches[service] = Watch(
+                self.settings.home, service, "collect_model_data", configured=self.settings.collect_model_data
+            )
+        return watch.is_on()
 
     def append(self, series: Series, data: bytes, rows: int) -> None:
         """

@@ -8,10 +8,10 @@ from msgspec.structs import replace
 
 from scoretrace import sql
 from scoretrace.kql import aggregates, naming, values
-from scoretrace.kql.places import near
 from scoretrace.kql.relations import Column, Relation, Scope, sql_names
 from scoretrace.kql.syntax import Call, Name, Named, Operator, Star, names_in
 from scoretrace.kql.values import Value
+from scoretrace.near import near
 
 
 def count(operator: Operator, relation: Relation, scope: Scope) -> Relation:

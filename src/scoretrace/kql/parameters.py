@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 from scoretrace.errors import QueryError, QuerySyntaxError, UnknownNameError
 from scoretrace.kql import literals
 from scoretrace.kql.parser import Parser
-from scoretrace.kql.places import near
 from scoretrace.kql.syntax import Literal, Unary
 from scoretrace.kql.tokens import tokens
 from scoretrace.moments import duration
+from scoretrace.near import near
 
 
 class Parameter(NamedTuple):

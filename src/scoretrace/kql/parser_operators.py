@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from scoretrace.kql.places import near
 from scoretrace.kql.syntax import Call, Expression, Name, Named, Operator, Pattern, Pipeline
+from scoretrace.near import near
 
 if TYPE_CHECKING:
     from scoretrace.kql.parser import Parser

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 from scoretrace.errors import QueryError, QuerySyntaxError, UnknownNameError, UnsupportedQuery
+from scoretrace.near import near
 
 
 def line_and_column(text: str, offset: int) -> tuple[int, int]:
@@ -17,13 +17,6 @@ def line_and_column(text: str, offset: int) -> tuple[int, int]:
     """
     before = text[:offset]
     return before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """The question whether one of *known* was meant; nothing where none is near."""
-    by_case = {other.lower(): other for other in known}
-    found = difflib.get_close_matches(name.lower(), by_case, n=1, cutoff=0.6)
-    return f": did you mean {by_case[found[0]]}?" if found else ""
 
 
 class Places:

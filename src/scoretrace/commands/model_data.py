@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from typing import Any
-
 import click
 
 import scoretrace
 from scoretrace import sql
-from scoretrace.cli_options import output_options, source_option
-from scoretrace.collect.correlated import TIMESTAMP
-from scoretrace.errors import MissingExtraError, SourceError
-from scoretrace.model_data import call_of, number_of, said
-from scoretrace.model_data_files import Collected, summary
-from scoretrace.moments import moment
-from scoretrace.render import show
-from scoretrace.result import Result
+from scoretrace.commands.connection import connected, duckdb_error
+from scoretrace.commands.options import output_options, source_option
+from scoretrace.errors import SourceError
 
 
 @click.group("model-data")
@@ -43,6 +34,10 @@ def list_model_data(source: str | None, form: str | None, output: str | None, no
     \b
       scoretrace model-data ls
     """
+    from scoretrace.commands.render import show
+    from scoretrace.model_data_files import Collected, summary
+    from scoretrace.result import Result
+
     found = summary(source)
     with connected("scoretrace model-data") as connection:
         columns = ", ".join(f"unnest(${at}) AS {name}" for at, name in enumerate(Collected._fields, start=1))
@@ -80,6 +75,11 @@ def read_collected(
       scoretrace model-data read --limit 20
       scoretrace model-data read --model best_model --designation inputs --since 2026-11-01 -o inputs.parquet
     """
+    from scoretrace.collect.correlated import TIMESTAMP
+    from scoretrace.commands.render import show
+    from scoretrace.model_data import call_of, number_of, said
+    from scoretrace.result import Result
+
     pairs = dict(pair.partition("=")[::2] for pair in types)
     if not all(pairs.values()):
         raise click.UsageError("--type takes COLUMN=TYPE, such as zip=VARCHAR")
@@ -104,26 +104,10 @@ def read_collected(
 
 
 def _when(text: str | None) -> str | None:
+    from scoretrace.moments import moment
+
     try:
         moment(text)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     return text
-
-
-@contextlib.contextmanager
-def connected(what: str) -> Iterator[Any]:
-    """A DuckDB of a command's own; *what* is said to need it where it is missing."""
-    try:
-        import duckdb
-    except ImportError as error:
-        raise MissingExtraError(what, "query") from error
-    with duckdb.connect() as connection:
-        yield connection
-
-
-def duckdb_error() -> type[Exception]:
-    """What DuckDB raises."""
-    import duckdb
-
-    return duckdb.Error

@@ -22,25 +22,21 @@ import click
 import msgspec
 
 from scoretrace import charts, ticks
+from scoretrace.commands.options import chosen, count
 from scoretrace.errors import QueryError
-from scoretrace.item import Dependency, ExceptionItem, Item, Request, Trace
+from scoretrace.item import Item, Trace
 from scoretrace.result import Page, Result
 from scoretrace.schema import SEVERITIES
+from scoretrace.summary import PRINTS, severity, summary, time
 
 if TYPE_CHECKING:
     from scoretrace.diagnosis import Finding
 
-FORMATS = ("table", "json", "ndjson", "csv", "parquet")
 _STYLES = {0: "dim", 1: "", 2: "yellow", 3: "red", 4: "bold red"}
 _CELL = 400  # characters of a value in a table on a terminal
 _MANY = 8  # columns: beyond it, a table shows those that tell rows apart
 _NARROWEST = 20  # characters a text needs to be read; with less, each row becomes a table of its own
 _MOST_ROWS, _MOST_RECORDS = 1_000, 100  # shown on a terminal
-
-
-def count(number: int, noun: str) -> str:
-    """*number* with its noun."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def show(result: Result, form: str | None, output: str | None, *, headers: bool, limit: int | None = None) -> None:
@@ -96,22 +92,6 @@ def show_pages(found: Iterable[Page], form: str, output: str | None, *, headers:
 
     _write(rendered(), output)
     return rows
-
-
-def chosen(form: str | None, output: str | None) -> str:
-    """The form to write in: the one asked for, the ending's of the file, or what fits where stdout goes."""
-    ending = Path(output).suffix[1:].lower() if output else ""
-    if (
-        form is None
-        and ending
-        and ending not in FORMATS
-        and Path(output or "").is_file() == Path(output or "").exists()
-    ):
-        raise click.UsageError(f"--output {output}: no form ends in .{ending}; give --format {'|'.join(FORMATS)}")
-    form = form or (ending if ending in FORMATS else "table" if output is None and sys.stdout.isatty() else "ndjson")
-    if form == "parquet" and output is None:
-        raise click.UsageError("--format parquet needs --output FILE")
-    return form
 
 
 @contextmanager
@@ -301,29 +281,14 @@ def show_item(console: Any, item: Item) -> None:
     """Print *item* as a line, coloured by severity."""
     from rich.text import Text
 
-    level = getattr(item, "severity_level", None)
-    if isinstance(item, (Request, Dependency)) and item.success is False:
-        level = 3
-    time = ticks.to_iso(item.timestamp)[:23].replace("T", " ") if item.timestamp is not None else "no time"
+    level = severity(item)
     name = SEVERITIES[level] if level is not None else ""
+    source = f"{item.message} " if isinstance(item, Trace) and item.message in PRINTS else ""
     line = Text()
-    line.append(f"{time} ", "dim")
+    line.append(f"{time(item).replace('T', ' ').removesuffix('Z') or 'no time'} ", "dim")
     line.append(f"{item.kind:<10} {name:<11} ", _STYLES.get(level if level is not None else 1, ""))
-    line.append(_short(_summary(item)).replace("\n", "\n    "))
+    line.append(source + _short(summary(item)).replace("\n", "\n    "))
     console.print(line)
-
-
-def _summary(item: Item) -> str:
-    if isinstance(item, Trace):
-        contents = item.custom_dimensions.get("Contents")
-        return item.message if contents is None else f"{item.message} {contents}"
-    if isinstance(item, ExceptionItem):
-        return f"{item.outer_type}: {item.outer_message}"
-    if isinstance(item, (Request, Dependency)):
-        milliseconds = (item.duration or 0) / ticks.MILLISECOND
-        target = f" {item.target}" if isinstance(item, Dependency) else ""
-        return f"{item.name}{target} {item.result_code} {milliseconds:.1f} ms"
-    return str(getattr(item, "name", "") or getattr(item, "counter", ""))
 
 
 def show_findings(findings: Iterable[Finding]) -> None:

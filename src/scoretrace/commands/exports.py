@@ -6,18 +6,18 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import scoretrace
 from scoretrace import sql
-from scoretrace.cli_model_data import connected, duckdb_error
-from scoretrace.cli_options import output_options
+from scoretrace.commands.connection import connected, duckdb_error
+from scoretrace.commands.options import chosen, count, output_options
 from scoretrace.errors import SourceError
-from scoretrace.exports import Export, Held, Summary
-from scoretrace.render import chosen, count, replaced, show, show_pages
-from scoretrace.result import Result, pages
+
+if TYPE_CHECKING:
+    from scoretrace.exports import Export, Summary
 
 _SHOWN = 1_000  # rows of a table on a terminal
 _SET_ASIDE = 3
@@ -75,6 +75,10 @@ def read_exports(
       scoretrace read archive --table traces --since 7d --format csv
       scoretrace read https://team.blob.core.windows.net/insights-logs-apptraces -t traces -o traces.parquet
     """
+    from scoretrace.commands.render import show
+    from scoretrace.exports import Held
+    from scoretrace.result import Result
+
     if len(chosen_tables) > 1:
         raise click.UsageError("one --table at a time; read_export(...).to_parquet(folder) writes several")
     table = chosen_tables[0] if chosen_tables else None
@@ -124,6 +128,9 @@ def read_exports(
 def _shown(
     export: Export, table: str, connection: Any, form: str, output: str | None, limit: int | None, *, headers: bool
 ) -> int:
+    from scoretrace.commands.render import replaced, show, show_pages
+    from scoretrace.result import Result, pages
+
     rows = export.relation(table, connection=connection)
     if limit is not None:
         rows = rows.limit(limit)

@@ -1,0 +1,101 @@
+"""
+What a web service is deployed with: data here, and in Azure what SDK v1 wants of it.
+
+`Model.deploy` of SDK v1 asks a configuration for attributes and methods that
+only its own classes have. So what is asked for and is no data is answered by
+the SDK's configuration, which is made then.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+from scoretrace.errors import MissingExtraError, SettingsError
+
+_SDK = "azureml.core.webservice"
+
+
+class DeployConfiguration(dict[str, Any]):
+    """
+    The keywords of ``deploy_configuration``, as a dictionary.
+
+    For `scoretrace.update`, `Webservice.update` and SDK v1's own
+    ``deploy_configuration`` it is ``**configuration``; ``Model.deploy`` of SDK v1 takes it as it is.
+    """
+
+    def __init__(self, compute: str, **keywords: Any) -> None:
+        """*compute* is the name of SDK v1's class, or empty for a service of this machine."""
+        super().__init__(keywords)
+        self._compute = compute
+        self._made: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        """What SDK v1 asks of a configuration."""
+        if name.startswith("__") or name in {"_compute", "_made"}:
+            raise AttributeError(name)
+        return getattr(self.for_sdk(), name)
+
+    def for_sdk(self) -> Any:
+        """
+        The configuration of SDK v1, made from these keywords.
+
+        Raises:
+            MissingExtraError: azureml-core is not installed.
+            SettingsError: it does not take one of the keywords, or the service is one of this machine.
+        """
+        if not self._compute:
+            raise SettingsError("Webservice names no compute: use AksWebservice or AciWebservice.deploy_configuration")
+        if self._made is None:
+            try:
+                sdk = import_module(_SDK)
+            except ImportError as error:
+                raise MissingExtraError("deploying with SDK v1", package="azureml-core") from error
+            try:
+                self._made = getattr(sdk, self._compute).deploy_configuration(**self)
+            except TypeError as error:
+                raise SettingsError(f"{self._compute}.deploy_configuration: {error}") from error
+        return self._made
+
+
+def deploy_configuration(compute: str, **keywords: Any) -> DeployConfiguration:
+    """
+    A configuration with *keywords*, looked at by SDK v1 at once where that is in use already.
+
+    Raises:
+        SettingsError: a keyword is not one that it takes.
+    """
+    for name in ("enable_app_insights", "collect_model_data"):
+        if keywords[name] is not None:
+            flag(name, keywords[name])
+    made = DeployConfiguration(compute, **keywords)
+    if compute and _SDK in sys.modules:
+        made.for_sdk()
+    return made
+
+
+def flags(enable_app_insights: bool | None, collect_model_data: bool | None) -> dict[str, bool]:
+    """
+    What is to be switched.
+
+    Raises:
+        SettingsError: nothing is, or a value is neither True nor False.
+    """
+    given = {"enable_app_insights": enable_app_insights, "collect_model_data": collect_model_data}
+    wanted = {name: flag(name, value) for name, value in given.items() if value is not None}
+    if not wanted:
+        raise SettingsError("nothing to update: give enable_app_insights=, collect_model_data= or both")
+    return wanted
+
+
+def flag(name: str, value: Any) -> bool:
+    """
+    *value*, which must be True or False: ``"off"`` would count as true.
+
+    Raises:
+        SettingsError: it is something else.
+    """
+    if not isinstance(value, bool):
+        raise SettingsError(f"{name} is {value!r:.80}: it must be True or False")
+    return value
