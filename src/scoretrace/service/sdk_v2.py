@@ -102,14 +102,14 @@ def update(deployment: Deployment, wanted: dict[str, bool], *, given: Any = None
     operations = deployment.ml_client.online_deployments
     try:
         found = operations.get(name=deployment.name, endpoint_name=deployment.endpoint) if given is None else given
-        state = found.provisioning_state or ""
+        state = str(getattr(found.provisioning_state, "value", found.provisioning_state) or "")
         if state not in _SETTLED:
             raise ServiceError(_unsettled(deployment, state))
         if "enable_app_insights" in wanted:
             found.app_insights_enabled = wanted["enable_app_insights"]
-        found.data_collector = _collector(found.data_collector, wanted.get("collect_model_data"))
+        found.data_collector = _collector(found.data_collector, wanted.get("collect_model_data"), deployment.ml_client)
         sent = copy.copy(found)  # the SDK takes apart what it sends
-        sent.data_collector = _collector(found.data_collector, None)
+        sent.data_collector = _collector(found.data_collector, None, deployment.ml_client)
         poller = operations.begin_create_or_update(sent)
         _wait(poller, deployment, progress)
         poller.result()
@@ -125,7 +125,7 @@ def update(deployment: Deployment, wanted: dict[str, bool], *, given: Any = None
         raise ServiceError(f"{deployment} was not switched: {_short(error)}") from error
 
 
-def _collector(before: Any, enabled: bool | None) -> Any:
+def _collector(before: Any, enabled: bool | None, ml_client: Any) -> Any:
     """A data collector with the collections of *before*, or with the usual ones, all of them as *enabled* says."""
     if before is None and not enabled:
         return None
@@ -134,7 +134,7 @@ def _collector(before: Any, enabled: bool | None) -> Any:
     made = {
         name: entities.DeploymentCollection(
             enabled=str(getattr(one, "enabled", "true") if enabled is None else enabled).lower(),
-            data=_asset(getattr(one, "data", None)),
+            data=_asset(getattr(one, "data", None), ml_client),
             client_id=getattr(one, "client_id", None),
         )
         for name, one in collections.items()
@@ -148,10 +148,14 @@ def _collector(before: Any, enabled: bool | None) -> Any:
     )
 
 
-def _asset(data: Any) -> Any:
-    """What a collection is registered as; a deployment that was fetched has its id."""
+def _asset(data: Any, ml_client: Any) -> Any:
+    """What a collection is registered as; of a deployment that was fetched it is the id of a data asset."""
     found = _DATA.search(data) if isinstance(data, str) else None
-    return sys.modules["azure.ai.ml.entities"].DataAsset(name=found[1], version=found[2]) if found else data
+    if not found:
+        return data
+    # With its path: the SDK registers it again, and would say its own place instead.
+    path = ml_client.data.get(name=found[1], version=found[2]).path
+    return sys.modules["azure.ai.ml.entities"].DataAsset(name=found[1], version=found[2], path=path)
 
 
 def _wait(poller: Any, deployment: Deployment, progress: Progress) -> None:

@@ -1,0 +1,353 @@
+"""
+The real SDKs of Azure ML against servers on loopback: what `update` has them send, and what becomes of refusals.
+
+azureml-core and azure-ai-ml have an environment of their own; these tests run in it, started from the usual one.
+"""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import scoretrace
+from scoretrace import AciWebservice, AksWebservice, MissingExtraError, ServiceError, ServiceNotFound, SettingsError
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTHON = ROOT / ".venv" / "azureml" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+WORKSPACE = "/subscriptions/sub/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/ws"
+DATA = f"{WORKSPACE}/data/mine/versions/3"
+INSIDE = importlib.util.find_spec("azureml") is not None
+inside = pytest.mark.skipif(not INSIDE, reason="runs in the environment of the SDKs")
+outside = pytest.mark.skipif(INSIDE, reason="starts the environment of the SDKs")
+
+
+@outside
+def test_all_of_it_with_the_sdks_of_azure_ml():
+    """azureml-core and azure-ai-ml, in an environment of their own."""
+    if not PYTHON.exists():
+        message = "there is no environment with the SDKs of Azure ML: `make test` makes it"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(message)
+    ended = subprocess.run(
+        # What the SDKs warn of is theirs.
+        [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "filterwarnings=", "tests/test_azureml_sdks.py"],
+        cwd=ROOT, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stdout[-6_000:]
+    assert " passed" in ended.stdout
+
+
+@pytest.fixture(name="azure")
+def _azure(tmp_path, monkeypatch):
+    """Both SDKs, a workspace and a client of it, on loopback."""
+    if not INSIDE:
+        pytest.skip("runs in the environment of the SDKs")
+    import trustme
+    from azureml.core import Workspace
+    from azureml.core.authentication import TokenAuthentication
+
+    from azureml_services import Azure, token
+
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    monkeypatch.chdir(tmp_path)  # in a repository SDK v1 sends what it finds out about it
+    monkeypatch.setenv("HOME", str(tmp_path))  # SDK v1 keeps what it discovered there
+    server = Azure(authority.issue_cert("127.0.0.1"))
+    monkeypatch.setenv("AZUREML_DISCOVERY_SERVICE_ENDPOINT", f"{server.url}/discovery")
+    sign_in = TokenAuthentication(lambda _audience: token(), cloud="AzureCloud")
+    workspace = Workspace(
+        "sub", "rg", "ws", auth=sign_in, _disable_service_check=True, _workspace_id=tmp_path.name, _location="here"
+    )
+    workspace._discovery_url_internal = f"{server.url}/discovery"
+    yield SimpleNamespace(server=server, workspace=workspace, client=_client(server.url, token))
+    server.close()
+
+
+def _client(url, token):
+    from azure.ai.ml import MLClient
+    from azure.core.credentials import AccessToken
+
+    class SignIn:
+        def get_token(self, *_, **__):
+            return AccessToken(token(), 2**31)
+
+    names = ["azure_portal", "resource_manager", "active_directory", "aml_resource_id", "registry_discovery_endpoint"]
+    metadata = {**dict.fromkeys(names, url), "storage_endpoint": "127.0.0.1"}
+    return MLClient(
+        SignIn(), "sub", "rg", "ws", cloud=url, cloud_metadata=metadata, show_progress=False, enable_telemetry=False
+    )
+
+
+@pytest.fixture(name="said")
+def _said():
+    return []
+
+
+def _insights(value):
+    return {"op": "replace", "path": "/appInsightsEnabled", "value": value}
+
+
+def _storage(value):
+    return {"op": "replace", "path": "/dataCollection/storageEnabled", "value": value}
+
+
+@inside
+@pytest.mark.parametrize(
+    ("switches", "sent"),
+    [
+        ({"enable_app_insights": True, "collect_model_data": True}, [_storage(True), _insights(True)]),
+        ({"enable_app_insights": False}, [_insights(False)]),
+        ({"collect_model_data": False}, [_storage(False)]),
+    ],
+)
+def test_v1_a_service_on_aks_is_patched_once(azure, switches, sent):
+    """With what is given, and nothing else, signed in to as the workspace is."""
+    from azureml.core.webservice import Webservice
+
+    scoretrace.update(Webservice(azure.workspace, "diabetes"), **switches)
+
+    assert azure.server.changes("PATCH") == [sent]
+    assert {bearer[:7] for *_, bearer in azure.server.asked if bearer} == {"Bearer "}
+
+
+@inside
+def test_v1_a_service_on_aci_has_no_collection_to_switch(azure):
+    """It is deployed again for that, and the error says how; nothing is sent."""
+    from azureml.core.webservice import Webservice
+
+    service = Webservice(azure.workspace, "small")
+    with pytest.raises(ServiceError, match=r"AciWebservice.deploy_configuration\(collect_model_data=True\).*overwrite"):
+        scoretrace.update(service, enable_app_insights=True, collect_model_data=True)
+    assert azure.server.changes("PATCH") == []
+
+    scoretrace.update(service, enable_app_insights=True)
+    assert azure.server.changes("PATCH") == [[_insights(True)]]
+    assert service.enable_app_insights is True
+
+
+@inside
+def test_v1_a_local_service_has_no_switches(azure, tmp_path):
+    """Its container may share a home, where it has."""
+    from azureml.core.webservice import LocalWebservice
+
+    service = LocalWebservice.__new__(LocalWebservice, azure.workspace, "here")  # without Docker
+    service.name = "here"
+    with pytest.raises(ServiceError, match=r'scoretrace.update\("here", enable_app_insights=True\)'):
+        scoretrace.update(service, enable_app_insights=True)
+
+
+@inside
+def test_v1_no_parameters_is_an_error_before_anything_is_asked(azure):
+    """As with every other kind of service."""
+    from azureml.core.webservice import Webservice
+
+    service = Webservice(azure.workspace, "diabetes")
+    before = len(azure.server.asked)
+    with pytest.raises(SettingsError, match="nothing to update"):
+        scoretrace.update(service)
+    assert len(azure.server.asked) == before
+
+
+@inside
+@pytest.mark.parametrize(
+    ("refusal", "error", "said"),
+    [
+        ((401, {"code": "InvalidAuthenticationTokenTenant"}), ServiceError, "InteractiveLoginAuthentication.tenant_id"),
+        ((403, {"message": "no permission"}), ServiceError, "another tenant"),
+        ((404, {"message": "gone"}), ServiceNotFound, "there is no web service diabetes in workspace ws"),
+        ((409, {"message": "operation in progress"}), ServiceError, "operation in progress"),
+    ],
+)
+def test_v1_a_refusal_is_said_with_the_way_out(azure, refusal, error, said):
+    """Another tenant, no permission, a service that is gone, one that is busy."""
+    from azureml.core.webservice import Webservice
+
+    service = Webservice(azure.workspace, "diabetes")
+    azure.server.refuse = refusal
+    with pytest.raises(error, match=said):
+        scoretrace.update(service, enable_app_insights=True)
+
+
+@inside
+@pytest.mark.parametrize("state", ["Failed", "Deleting"])
+def test_v1_a_service_in_a_failed_state_is_left_alone(azure, state):
+    """It says where to look."""
+    from azureml.core.webservice import Webservice
+
+    service = Webservice(azure.workspace, "diabetes")
+    azure.server.services["diabetes"]["state"] = state
+    with pytest.raises(ServiceError, match=f"diabetes is {state}.*get_logs"):
+        scoretrace.update(service, enable_app_insights=True)
+    assert azure.server.changes("PATCH") == []
+
+
+@inside
+def test_v1_a_deploy_configuration_is_taken_by_the_sdk(azure):
+    """Model.deploy asks it what it asks its own, and sends what that would."""
+    from azureml.core import webservice
+
+    for ours, theirs in ((AksWebservice, webservice.AksWebservice), (AciWebservice, webservice.AciWebservice)):
+        keywords = {"cpu_cores": 1, "memory_gb": 2, "enable_app_insights": True, "collect_model_data": True}
+        made = ours.deploy_configuration(**keywords)
+        wanted = theirs.deploy_configuration(**keywords)
+
+        assert made._webservice_type is theirs
+        made.validate_configuration()
+        payload = made._build_create_payload("diabetes", {"a": 1})
+        assert payload == wanted._build_create_payload("diabetes", {"a": 1})
+        assert payload["appInsightsEnabled"] is True
+        assert payload["dataCollection"]["storageEnabled"] is True
+        assert theirs.deploy_configuration(**made).enable_app_insights is True
+
+
+@inside
+def test_v1_a_keyword_that_the_sdk_does_not_take_is_said_at_once():
+    """Where the SDK is in use."""
+    import azureml.core.webservice  # noqa: F401 - that is being in use
+
+    with pytest.raises(SettingsError, match=r"AksWebservice.deploy_configuration.*cpu_kores"):
+        AksWebservice.deploy_configuration(cpu_kores=1)
+
+
+@inside
+def test_v2_a_deployment_is_fetched_changed_and_sent(azure, said):
+    """With the collections that model monitoring finds; the rest of it stays as it is."""
+    azure.server.steps = ["InProgress", "InProgress", "Succeeded"]
+    scoretrace.update(
+        (azure.client, "ep", "blue"), enable_app_insights=True, collect_model_data=True, progress=said.append
+    )
+
+    (body,) = azure.server.changes("PUT")
+    assert body["properties"]["appInsightsEnabled"] is True
+    collections = body["properties"]["dataCollector"]["collections"]
+    assert {name: one["dataCollectionMode"] for name, one in collections.items()} == {
+        "model_inputs": "enabled",
+        "model_outputs": "enabled",
+    }
+    assert body["properties"]["instanceType"] == "Standard_DS3_v2"
+    assert (body["sku"]["capacity"], body["tags"]) == (2, {"team": "pricing"})
+    assert said[-1].startswith("ep/blue: Succeeded")
+    assert len(said) >= 2
+
+
+@inside
+def test_v2_what_was_configured_stays_as_it_was(azure, said):
+    """Names of collections, data assets with their paths, sampling, rolling, headers; however often it is switched."""
+    collection = {"dataCollectionMode": "Enabled", "samplingRate": 0.5, "dataId": DATA}
+    azure.server.deployments["blue"]["dataCollector"] = {
+        "collections": {"mine": collection},
+        "rollingRate": "Day",
+        "requestLogging": {"captureHeaders": ["x-a"]},
+    }
+    deployment = (azure.client, "ep", "blue")
+    scoretrace.update(deployment, enable_app_insights=True, progress=said.append)
+    scoretrace.update(deployment, collect_model_data=False, progress=said.append)
+    scoretrace.update(deployment, enable_app_insights=False, progress=said.append)
+
+    sent = [body["properties"]["dataCollector"] for body in azure.server.changes("PUT")]
+    assert [one["collections"]["mine"]["dataCollectionMode"] for one in sent] == ["enabled", "disabled", "disabled"]
+    for one in sent:
+        assert one["collections"]["mine"]["samplingRate"] == 0.5
+        assert one["collections"]["mine"]["dataId"] == DATA
+        assert (one["rollingRate"], one["requestLogging"]) == ("Day", {"captureHeaders": ["x-a"]})
+    registered = [content for method, path, _, content, _ in azure.server.asked if method == "PUT" and "/data/" in path]
+    assert {content["properties"]["dataUri"] for content in registered} == {"azureml://datastores/mine/paths/collected"}
+
+
+@inside
+def test_v2_off_where_nothing_is_collected_makes_no_collector(azure, said):
+    """Nothing to switch off is nothing to add."""
+    scoretrace.update((azure.client, "ep", "blue"), collect_model_data=False, progress=said.append)
+
+    assert "dataCollector" not in azure.server.changes("PUT")[0]["properties"]
+
+
+@inside
+def test_v2_a_deployment_object_is_changed_and_sent(azure, said):
+    """The one that the script has, again and again; it keeps its sampling rate, which the SDK takes away."""
+    from azure.ai.ml.entities import DataCollector, DeploymentCollection, ManagedOnlineDeployment
+
+    deployment = ManagedOnlineDeployment(
+        name="blue",
+        endpoint_name="ep",
+        model=f"{WORKSPACE}/models/m/versions/1",
+        instance_type="Standard_DS3_v2",
+        instance_count=1,
+        data_collector=DataCollector({"model_inputs": DeploymentCollection(enabled="true")}, sampling_rate=0.25),
+    )
+    for is_on in (True, False, True):
+        scoretrace.update(
+            deployment,
+            enable_app_insights=is_on,
+            collect_model_data=is_on,
+            ml_client=azure.client,
+            progress=said.append,
+        )
+        assert deployment.app_insights_enabled is is_on
+
+    sent = [body["properties"]["dataCollector"]["collections"]["model_inputs"] for body in azure.server.changes("PUT")]
+    assert [(one["dataCollectionMode"], one["samplingRate"]) for one in sent] == [
+        ("enabled", 0.25),
+        ("disabled", 0.25),
+        ("enabled", 0.25),
+    ]
+    with pytest.raises(SettingsError, match="ml_client=MLClient"):
+        scoretrace.update(deployment, enable_app_insights=True)
+
+
+@inside
+@pytest.mark.parametrize(("state", "said"), [("Failed", "get_logs.*says why"), ("Updating", "wait until that is over")])
+def test_v2_a_deployment_that_is_not_settled_is_left_alone(azure, state, said):
+    """A failed one, and one that is being changed."""
+    azure.server.deployments["blue"]["provisioningState"] = state
+    with pytest.raises(ServiceError, match=f"ep/blue is in state {state}.*{said}"):
+        scoretrace.update((azure.client, "ep", "blue"), enable_app_insights=True)
+    assert azure.server.changes("PUT") == []
+
+
+@inside
+def test_v2_an_update_that_fails_in_azure_is_said(azure, said):
+    """With Azure's own words."""
+    azure.server.steps = ["InProgress", "Failed"]
+    with pytest.raises(ServiceError, match=r"ep/blue was not switched: .*the image could not be built"):
+        scoretrace.update((azure.client, "ep", "blue"), enable_app_insights=True, progress=said.append)
+
+
+@inside
+@pytest.mark.parametrize(
+    ("refusal", "said"),
+    [
+        (
+            (401, {"error": {"code": "InvalidAuthenticationTokenTenant", "message": "wrong tenant"}}),
+            "az login --tenant",
+        ),
+        ((403, {"error": {"code": "AuthorizationFailed", "message": "no permission"}}), "another tenant"),
+        ((409, {"error": {"code": "Conflict", "message": "busy"}}), "ep/blue was not switched: .*busy"),
+    ],
+)
+def test_v2_a_refusal_is_said_with_the_way_out(azure, refusal, said):
+    """Another tenant, no permission, busy."""
+    azure.server.refuse = refusal
+    with pytest.raises(ServiceError, match=said):
+        scoretrace.update((azure.client, "ep", "blue"), enable_app_insights=True)
+
+
+@inside
+def test_v2_a_name_that_is_not_there_is_not_found(azure):
+    """Neither made nor changed."""
+    with pytest.raises(ServiceNotFound, match="there is no deployment ep/green"):
+        scoretrace.update((azure.client, "ep", "green"), enable_app_insights=True)
+    assert azure.server.changes("PUT") == []
+
+
+@inside
+def test_v2_an_sdk_that_is_half_there_is_said(monkeypatch):
+    """azure-ai-ml without azure-identity."""
+    monkeypatch.setitem(sys.modules, "azure.identity", None)
+    with pytest.raises(MissingExtraError, match="pip install azure-ai-ml azure-identity"):
+        scoretrace.update(f"azure:{WORKSPACE}/onlineEndpoints/e/deployments/d",
+                          enable_app_insights=True)  # fmt: skip
