@@ -11,6 +11,7 @@ from scoretrace.settings import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+TESTS = [*(ROOT / "tests").glob("test_*.py"), *(ROOT / "tests" / "azureml").glob("test_*.py")]
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 
 
@@ -43,7 +44,7 @@ def test_every_public_name_has_a_docstring(name):
 
 def test_every_test_that_the_architecture_names_exists():
     """An invariant is claimed where a test holds it."""
-    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py"))
+    text = "".join(path.read_text(encoding="utf-8") for path in TESTS)
     tests = set(re.findall(r"^def (test_\w+)", text, re.MULTILINE))
     named = re.findall(r"`(test_\w+)`", ARCHITECTURE)
 
@@ -72,7 +73,7 @@ def test_links_between_documents_lead_somewhere(name):
 
 def test_every_test_states_its_promise():
     """In its docstring."""
-    for path in (ROOT / "tests").glob("test_*.py"):
+    for path in TESTS:
         text = path.read_text(encoding="utf-8")
         tests = len(re.findall(r"^def test_", text, re.MULTILINE))
         promised = len(re.findall(r'^def test_[^\n]*(?:\n [^\n]*)*?\n    r?"""', text, re.MULTILINE))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -19,6 +20,8 @@ from processes import until
 from scoretrace import AciWebservice, AksWebservice, ServiceError, ServiceNotFound, SettingsError, Webservice, locks
 from scoretrace.cli import cli
 
+ROOT = Path(__file__).resolve().parents[1]
+SDKS = ROOT / ".venv" / "azureml" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 LOG = logging.getLogger("score")
 
 
@@ -356,3 +359,18 @@ def test_completion_completes_commands_and_options(command, tmp_path):
             text=True,
         )
         assert f"plain,{expected}" in asked.stdout
+
+
+def test_the_sdks_of_azure_ml_send_what_they_should():
+    """azureml-core and azure-ai-ml, in an environment of their own: the tests of `tests/azureml`."""
+    if not SDKS.exists():
+        message = "there is no environment with the SDKs of Azure ML: `make test` makes it"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(message)
+    ended = subprocess.run(
+        # What the SDKs warn of is theirs.
+        [SDKS, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=", "-o", "filterwarnings=",
+         "tests/azureml"],
+        cwd=ROOT, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stdout[-6_000:]
+    assert " passed" in ended.stdout

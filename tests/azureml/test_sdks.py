@@ -1,56 +1,32 @@
 """
-The real SDKs of Azure ML against servers on loopback: what `update` has them send, and what becomes of refusals.
+The real SDKs of Azure ML against a server on loopback: what `update` has them send, and what becomes of refusals.
 
-azureml-core and azure-ai-ml have an environment of their own; these tests run in it, started from the usual one.
+azureml-core and azure-ai-ml have an environment of their own, in which these tests run: see `tests/test_services.py`.
 """
 
-import importlib.util
-import os
-import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import trustme
+from azure.ai.ml import MLClient
+from azure.ai.ml.entities import DataCollector, DeploymentCollection, ManagedOnlineDeployment
+from azure.core.credentials import AccessToken
+from azureml.core import Workspace, webservice
+from azureml.core.authentication import TokenAuthentication
+from azureml.core.webservice import LocalWebservice, Webservice
+from loopback import Azure, token
 
 import scoretrace
 from scoretrace import AciWebservice, AksWebservice, MissingExtraError, ServiceError, ServiceNotFound, SettingsError
 
-ROOT = Path(__file__).resolve().parents[1]
-PYTHON = ROOT / ".venv" / "azureml" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 WORKSPACE = "/subscriptions/sub/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/ws"
 DATA = f"{WORKSPACE}/data/mine/versions/3"
-INSIDE = importlib.util.find_spec("azureml") is not None
-inside = pytest.mark.skipif(not INSIDE, reason="runs in the environment of the SDKs")
-outside = pytest.mark.skipif(INSIDE, reason="starts the environment of the SDKs")
-
-
-@outside
-def test_all_of_it_with_the_sdks_of_azure_ml():
-    """azureml-core and azure-ai-ml, in an environment of their own."""
-    if not PYTHON.exists():
-        message = "there is no environment with the SDKs of Azure ML: `make test` makes it"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(message)
-    ended = subprocess.run(
-        # What the SDKs warn of is theirs.
-        [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "filterwarnings=", "tests/test_azureml_sdks.py"],
-        cwd=ROOT, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stdout[-6_000:]
-    assert " passed" in ended.stdout
 
 
 @pytest.fixture(name="azure")
 def _azure(tmp_path, monkeypatch):
     """Both SDKs, a workspace and a client of it, on loopback."""
-    if not INSIDE:
-        pytest.skip("runs in the environment of the SDKs")
-    import trustme
-    from azureml.core import Workspace
-    from azureml.core.authentication import TokenAuthentication
-
-    from azureml_services import Azure, token
-
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
@@ -63,14 +39,11 @@ def _azure(tmp_path, monkeypatch):
         "sub", "rg", "ws", auth=sign_in, _disable_service_check=True, _workspace_id=tmp_path.name, _location="here"
     )
     workspace._discovery_url_internal = f"{server.url}/discovery"
-    yield SimpleNamespace(server=server, workspace=workspace, client=_client(server.url, token))
+    yield SimpleNamespace(server=server, workspace=workspace, client=_client(server.url))
     server.close()
 
 
-def _client(url, token):
-    from azure.ai.ml import MLClient
-    from azure.core.credentials import AccessToken
-
+def _client(url):
     class SignIn:
         def get_token(self, *_, **__):
             return AccessToken(token(), 2**31)
@@ -95,7 +68,6 @@ def _storage(value):
     return {"op": "replace", "path": "/dataCollection/storageEnabled", "value": value}
 
 
-@inside
 @pytest.mark.parametrize(
     ("switches", "sent"),
     [
@@ -106,19 +78,14 @@ def _storage(value):
 )
 def test_v1_a_service_on_aks_is_patched_once(azure, switches, sent):
     """With what is given, and nothing else, signed in to as the workspace is."""
-    from azureml.core.webservice import Webservice
-
     scoretrace.update(Webservice(azure.workspace, "diabetes"), **switches)
 
     assert azure.server.changes("PATCH") == [sent]
     assert {bearer[:7] for *_, bearer in azure.server.asked if bearer} == {"Bearer "}
 
 
-@inside
 def test_v1_a_service_on_aci_has_no_collection_to_switch(azure):
     """It is deployed again for that, and the error says how; nothing is sent."""
-    from azureml.core.webservice import Webservice
-
     service = Webservice(azure.workspace, "small")
     with pytest.raises(ServiceError, match=r"AciWebservice.deploy_configuration\(collect_model_data=True\).*overwrite"):
         scoretrace.update(service, enable_app_insights=True, collect_model_data=True)
@@ -129,22 +96,16 @@ def test_v1_a_service_on_aci_has_no_collection_to_switch(azure):
     assert service.enable_app_insights is True
 
 
-@inside
 def test_v1_a_local_service_has_no_switches(azure, tmp_path):
     """Its container may share a home, where it has."""
-    from azureml.core.webservice import LocalWebservice
-
     service = LocalWebservice.__new__(LocalWebservice, azure.workspace, "here")  # without Docker
     service.name = "here"
     with pytest.raises(ServiceError, match=r'scoretrace.update\("here", enable_app_insights=True\)'):
         scoretrace.update(service, enable_app_insights=True)
 
 
-@inside
 def test_v1_no_parameters_is_an_error_before_anything_is_asked(azure):
     """As with every other kind of service."""
-    from azureml.core.webservice import Webservice
-
     service = Webservice(azure.workspace, "diabetes")
     before = len(azure.server.asked)
     with pytest.raises(SettingsError, match="nothing to update"):
@@ -152,7 +113,6 @@ def test_v1_no_parameters_is_an_error_before_anything_is_asked(azure):
     assert len(azure.server.asked) == before
 
 
-@inside
 @pytest.mark.parametrize(
     ("refusal", "error", "said"),
     [
@@ -164,20 +124,15 @@ def test_v1_no_parameters_is_an_error_before_anything_is_asked(azure):
 )
 def test_v1_a_refusal_is_said_with_the_way_out(azure, refusal, error, said):
     """Another tenant, no permission, a service that is gone, one that is busy."""
-    from azureml.core.webservice import Webservice
-
     service = Webservice(azure.workspace, "diabetes")
     azure.server.refuse = refusal
     with pytest.raises(error, match=said):
         scoretrace.update(service, enable_app_insights=True)
 
 
-@inside
 @pytest.mark.parametrize("state", ["Failed", "Deleting"])
 def test_v1_a_service_in_a_failed_state_is_left_alone(azure, state):
     """It says where to look."""
-    from azureml.core.webservice import Webservice
-
     service = Webservice(azure.workspace, "diabetes")
     azure.server.services["diabetes"]["state"] = state
     with pytest.raises(ServiceError, match=f"diabetes is {state}.*get_logs"):
@@ -185,11 +140,8 @@ def test_v1_a_service_in_a_failed_state_is_left_alone(azure, state):
     assert azure.server.changes("PATCH") == []
 
 
-@inside
 def test_v1_a_deploy_configuration_is_taken_by_the_sdk(azure):
     """Model.deploy asks it what it asks its own, and sends what that would."""
-    from azureml.core import webservice
-
     for ours, theirs in ((AksWebservice, webservice.AksWebservice), (AciWebservice, webservice.AciWebservice)):
         keywords = {"cpu_cores": 1, "memory_gb": 2, "enable_app_insights": True, "collect_model_data": True}
         made = ours.deploy_configuration(**keywords)
@@ -204,16 +156,12 @@ def test_v1_a_deploy_configuration_is_taken_by_the_sdk(azure):
         assert theirs.deploy_configuration(**made).enable_app_insights is True
 
 
-@inside
 def test_v1_a_keyword_that_the_sdk_does_not_take_is_said_at_once():
     """Where the SDK is in use."""
-    import azureml.core.webservice  # noqa: F401 - that is being in use
-
     with pytest.raises(SettingsError, match=r"AksWebservice.deploy_configuration.*cpu_kores"):
         AksWebservice.deploy_configuration(cpu_kores=1)
 
 
-@inside
 def test_v2_a_deployment_is_fetched_changed_and_sent(azure, said):
     """With the collections that model monitoring finds; the rest of it stays as it is."""
     azure.server.steps = ["InProgress", "InProgress", "Succeeded"]
@@ -234,7 +182,6 @@ def test_v2_a_deployment_is_fetched_changed_and_sent(azure, said):
     assert len(said) >= 2
 
 
-@inside
 def test_v2_what_was_configured_stays_as_it_was(azure, said):
     """Names of collections, data assets with their paths, sampling, rolling, headers; however often it is switched."""
     collection = {"dataCollectionMode": "Enabled", "samplingRate": 0.5, "dataId": DATA}
@@ -258,7 +205,6 @@ def test_v2_what_was_configured_stays_as_it_was(azure, said):
     assert {content["properties"]["dataUri"] for content in registered} == {"azureml://datastores/mine/paths/collected"}
 
 
-@inside
 def test_v2_off_where_nothing_is_collected_makes_no_collector(azure, said):
     """Nothing to switch off is nothing to add."""
     scoretrace.update((azure.client, "ep", "blue"), collect_model_data=False, progress=said.append)
@@ -266,11 +212,8 @@ def test_v2_off_where_nothing_is_collected_makes_no_collector(azure, said):
     assert "dataCollector" not in azure.server.changes("PUT")[0]["properties"]
 
 
-@inside
 def test_v2_a_deployment_object_is_changed_and_sent(azure, said):
     """The one that the script has, again and again; it keeps its sampling rate, which the SDK takes away."""
-    from azure.ai.ml.entities import DataCollector, DeploymentCollection, ManagedOnlineDeployment
-
     deployment = ManagedOnlineDeployment(
         name="blue",
         endpoint_name="ep",
@@ -299,7 +242,6 @@ def test_v2_a_deployment_object_is_changed_and_sent(azure, said):
         scoretrace.update(deployment, enable_app_insights=True)
 
 
-@inside
 @pytest.mark.parametrize(("state", "said"), [("Failed", "get_logs.*says why"), ("Updating", "wait until that is over")])
 def test_v2_a_deployment_that_is_not_settled_is_left_alone(azure, state, said):
     """A failed one, and one that is being changed."""
@@ -309,7 +251,6 @@ def test_v2_a_deployment_that_is_not_settled_is_left_alone(azure, state, said):
     assert azure.server.changes("PUT") == []
 
 
-@inside
 def test_v2_an_update_that_fails_in_azure_is_said(azure, said):
     """With Azure's own words."""
     azure.server.steps = ["InProgress", "Failed"]
@@ -317,7 +258,6 @@ def test_v2_an_update_that_fails_in_azure_is_said(azure, said):
         scoretrace.update((azure.client, "ep", "blue"), enable_app_insights=True, progress=said.append)
 
 
-@inside
 @pytest.mark.parametrize(
     ("refusal", "said"),
     [
@@ -336,7 +276,6 @@ def test_v2_a_refusal_is_said_with_the_way_out(azure, refusal, said):
         scoretrace.update((azure.client, "ep", "blue"), enable_app_insights=True)
 
 
-@inside
 def test_v2_a_name_that_is_not_there_is_not_found(azure):
     """Neither made nor changed."""
     with pytest.raises(ServiceNotFound, match="there is no deployment ep/green"):
@@ -344,7 +283,6 @@ def test_v2_a_name_that_is_not_there_is_not_found(azure):
     assert azure.server.changes("PUT") == []
 
 
-@inside
 def test_v2_an_sdk_that_is_half_there_is_said(monkeypatch):
     """azure-ai-ml without azure-identity."""
     monkeypatch.setitem(sys.modules, "azure.identity", None)
