@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet install --con
 
 SERVICES := $(VENV)/services.stamp $(VENV)/opentelemetry-1.33.stamp $(VENV)/scoring-server.stamp $(VENV)/azureml.stamp
 
-.PHONY: demo test check bench bench-faults format clean
+.PHONY: demo test check bench bench-faults notebooks screenshots format clean
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/python examples/diabetes/demo.py
@@ -26,6 +26,10 @@ bench: $(VENV)/dev.stamp $(VENV)/scoring-server.stamp
 
 bench-faults: $(VENV)/dev.stamp $(VENV)/services.stamp
 	$(BIN)/python benchmarks/faults.py
+
+# The notebooks as they are read: run from top to bottom, with what each cell showed.
+notebooks: $(VENV)/notebooks.stamp $(VENV)/scoring-server.stamp
+	SERVER_PYTHON=$(abspath $(VENV)/scoring-server/bin/python) $(BIN)/jupytext --to notebook --set-kernel python3 --execute notebooks/*.py
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix --exit-zero .
@@ -72,3 +76,4 @@ $(VENV)/azureml.stamp: pyproject.toml tests/environments/azureml.txt | $(VENV)/d
 
 EXTRAS_demo  := demo
 EXTRAS_dev   := dev
+EXTRAS_notebooks := notebooks

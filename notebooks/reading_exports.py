@@ -87,7 +87,6 @@ axes.bar(hourly.index, hourly["size"], width=width, label="requests")
 axes.bar(hourly.index, hourly["sum"], width=width, label="failed")
 axes.set_ylabel(f"each {every}")
 axes.legend()
-figure
 
 # %% [markdown]
 # ## How long do they take?
@@ -100,7 +99,6 @@ axes.plot(durations.index, durations[0.95], label="95 of 100 take less")
 axes.set_ylabel("ms")
 axes.set_ylim(bottom=0)
 axes.legend()
-figure
 
 # %% [markdown]
 # ## Which version of the model fails? The same question is Kusto, here and in Azure.
@@ -119,7 +117,6 @@ figure, axes = plt.subplots(figsize=(4, 3))
 axes.bar(versions["version"], versions["share"])
 axes.set_xlabel("version of the model")
 axes.set_ylabel("% failed")
-figure
 
 # %% [markdown]
 # What could not be read would be said here, and lie in the quarantine with its blob, line and reason.

@@ -43,6 +43,13 @@ def test_what_a_query_renders_is_drawn(query, kind, artists, tmp_path):
     assert (tmp_path / "chart.png").stat().st_size > 1_000
 
 
+def test_a_notebook_is_given_a_picture():
+    """Also where nothing of pyplot was used before."""
+    picture = scoretrace.query(f"{BY_NAME}| render barchart").chart()._repr_png_()
+
+    assert picture.startswith(b"\x89PNG")
+
+
 def test_series_are_told_apart_by_text_and_by_columns():
     """By a column of text, or by the columns of numbers, or by what the query says."""
     by_text = charts.chart_of(scoretrace.query(f"{OVER_TIME}| render timechart"))

@@ -6,6 +6,7 @@ Drawn by matplotlib for notebooks, and as a line of blocks for a terminal.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
@@ -156,6 +157,17 @@ def _by(columns: Sequence[str], types: Sequence[str], x: int, y: list[int], prop
     return said or [index for index, kind in enumerate(types) if kind == "string" and index not in {x, *y}][:1]
 
 
+def _shown_by_notebooks(figure: type) -> type:
+    """A figure that draws itself: IPython draws others only once pyplot has made one."""
+
+    def as_png(self: Any) -> bytes:
+        file = io.BytesIO()
+        self.savefig(file, format="png")
+        return file.getvalue()
+
+    return type("Figure", (figure,), {"_repr_png_": as_png})
+
+
 def draw(result: Result, kind: str | None = None) -> Any:
     """
     An answer as a matplotlib Figure.
@@ -166,7 +178,7 @@ def draw(result: Result, kind: str | None = None) -> Any:
     """
     chart = chart_of(result, kind)
     figures = installed("matplotlib.figure", "Result.chart()")
-    figure = figures.Figure(figsize=(9, 4), layout="constrained")
+    figure = _shown_by_notebooks(figures.Figure)(figsize=(9, 4), layout="constrained")
     axes = figure.add_subplot()
     _DRAWN[chart.kind](axes, chart)
     axes.set_title(chart.title)
