@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet install --con
 
 SERVICES := $(VENV)/services.stamp $(VENV)/opentelemetry-1.33.stamp $(VENV)/scoring-server.stamp $(VENV)/azureml.stamp
 
-.PHONY: demo test check bench bench-faults notebooks screenshots format clean
+.PHONY: demo test check bench bench-faults docs notebooks screenshots format clean
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/python examples/diabetes/demo.py
@@ -26,6 +26,13 @@ bench: $(VENV)/dev.stamp $(VENV)/scoring-server.stamp
 
 bench-faults: $(VENV)/dev.stamp $(VENV)/services.stamp
 	$(BIN)/python benchmarks/faults.py
+
+# The pages that are made from the code.
+docs: $(VENV)/dev.stamp
+	$(BIN)/python docs/build.py
+
+screenshots: $(VENV)/dev.stamp
+	$(BIN)/python docs/screenshots.py
 
 # The notebooks as they are read: run from top to bottom, with what each cell showed.
 notebooks: $(VENV)/notebooks.stamp $(VENV)/scoring-server.stamp

@@ -1,39 +1,42 @@
 """The documents say what there is, and what they claim is held by tests that exist."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import scoretrace
-from scoretrace.cli import cli
-from scoretrace.settings import SETTINGS
+from documents import DOCUMENTS, blocks, check_shell, run_console, shell_environment
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 TESTS = [*(ROOT / "tests").glob("test_*.py"), *(ROOT / "tests" / "azureml").glob("test_*.py")]
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
-def test_every_setting_is_documented(setting):
-    """With its names in the environment and the same sentence."""
-    row = f"| `{setting.name}` | {', '.join(f'`{name}`' for name in setting.environment)} |"
-
-    assert row in README
-    assert setting.help in README
+DOCS = ROOT / "docs"
+QUERIES = (DOCS / "queries.md").read_text(encoding="utf-8")
+# What the documents show with python, by their paths; those for the SDKs run in the environment of the SDKs.
+ALONE = [(document, block) for document in DOCUMENTS for block in blocks(document) if "alone" in block.words]
 
 
-@pytest.mark.parametrize("command", cli.commands)
-def test_every_command_is_documented(command):
-    """In the README's list."""
-    assert f"`scoretrace {command}" in README
+@pytest.mark.parametrize("page", ["commands.md", "settings.md"])
+def test_pages_made_from_the_code_are_what_the_code_says(page):
+    """`make docs` writes them."""
+    made = subprocess.run(
+        [sys.executable, "-c", f"import build; print(build.PAGES[{page!r}](), end='')"],
+        cwd=DOCS, capture_output=True, text=True, encoding="utf-8", check=True,
+    )  # fmt: skip
+    assert (DOCS / page).read_text(encoding="utf-8") == made.stdout
 
 
 @pytest.mark.parametrize("bundled", scoretrace.queries(), ids=lambda bundled: bundled.name)
 def test_every_query_is_documented(bundled):
     """With the question it answers."""
-    assert f"| `{bundled.name}` | {bundled.question} |" in README
+    assert f"| `{bundled.name}` | {bundled.question} |" in QUERIES
 
 
 @pytest.mark.parametrize("name", scoretrace.__all__)
@@ -52,23 +55,73 @@ def test_every_test_that_the_architecture_names_exists():
     assert set(named) <= tests
 
 
-def test_the_readme_shows_code_that_runs(home, capsys):
-    """Every Python block of the README, in order, in one script."""
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert blocks
-    namespace = {}
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), namespace)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+def test_every_block_of_a_document_runs(document, tmp_path, monkeypatch, capsys):
+    """From the first to the last in one folder, as a reader would: Python, shell, JSON, Kusto, tests."""
+    monkeypatch.chdir(tmp_path)
+    home = tmp_path / ".scoretrace"
+    monkeypatch.setenv("SCORETRACE_HOME", str(home))
+    namespace, queries = {}, []
+    for block in blocks(document):
+        where = f"{document.name}:{block.line}"
+        if block.language == "python" and not block.words:
+            exec(compile(block.code, where, "exec"), namespace)
+        elif block.language == "python":
+            compile(block.code, where, "exec")  # and see below
+        elif block.language == "console":
+            run_console(block, tmp_path, shell_environment(home))
+        elif block.language == "sh":
+            check_shell(block)
+        elif block.language == "json":
+            json.loads(block.code)
+        elif block.language == "kql":
+            queries.append(block.code)
+        elif block.language == "pytest":
+            _run_tests(block, tmp_path)
+        else:
+            assert block.language == "text", where
+    for query in queries:
+        scoretrace.query(query, source=home)
 
-    assert len(scoretrace.query("requests", source=home)) >= 1
+
+def _run_tests(block, folder):
+    (folder / "score.py").write_text(
+        "import scoretrace\nscoretrace.configure()\n@scoretrace.request\ndef run(data): print(data)\n"
+    )
+    (folder / "test_it.py").write_text(block.code)
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder / "test_it.py")],
+        cwd=folder, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stdout
 
 
-@pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE"])
-def test_links_between_documents_lead_somewhere(name):
-    """Relative links name files that are there."""
-    text = (ROOT / name).read_text(encoding="utf-8")
-    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize(("document", "block"), ALONE, ids=[f"{path.stem}:{one.line}" for path, one in ALONE])
+def test_what_a_script_has_before_and_after_runs(document, block, endpoint, tmp_path):
+    """Each in a process of its own, the libraries before it included; azureml's by what answers for them."""
+    before = "import scoretrace.compat\nscoretrace.compat.install(replace=True)\n"
+    ended = subprocess.run(
+        [sys.executable, "-c", before + block.code],
+        env={
+            **os.environ,
+            "APPLICATIONINSIGHTS_CONNECTION_STRING": endpoint.connection_string,
+            "SCORETRACE_HOME": str(tmp_path / "home"),
+        },
+        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, *ROOT.glob("*.md")], ids=lambda path: path.stem)
+def test_links_between_documents_lead_somewhere(document):
+    """Relative links name files that are there, and headings that are in them."""
+    text = document.read_text(encoding="utf-8")
+    for target, heading in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", text):
+        file = (document.parent / target).resolve() if target else document
+        assert file.exists(), target
+        if heading:
+            found = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in found}, heading
 
 
 def test_every_test_states_its_promise():

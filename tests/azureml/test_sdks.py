@@ -18,6 +18,7 @@ from azureml.core.webservice import LocalWebservice, Webservice
 from loopback import Azure, token
 
 import scoretrace
+from documents import DOCUMENTS, blocks
 from scoretrace import AciWebservice, AksWebservice, MissingExtraError, ServiceError, ServiceNotFound, SettingsError
 
 WORKSPACE = "/subscriptions/sub/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/ws"
@@ -289,3 +290,18 @@ def test_v2_an_sdk_that_is_half_there_is_said(monkeypatch):
     with pytest.raises(MissingExtraError, match="pip install azure-ai-ml azure-identity"):
         scoretrace.update(f"azure:{WORKSPACE}/onlineEndpoints/e/deployments/d",
                           enable_app_insights=True)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("document", "block"),
+    [(document, block) for document in DOCUMENTS for block in blocks(document) if "sdk" in block.words],
+    ids=lambda value: getattr(value, "stem", None) or str(getattr(value, "line", "")),
+)
+def test_what_the_documents_show_with_the_sdks_runs(azure, document, block, monkeypatch):
+    """Against the same server, with the workspace, the client and the names that a reader has by then."""
+    key = "InstrumentationKey=00000000-0000-0000-0000-000000000000;IngestionEndpoint=http://127.0.0.1:9/"
+    monkeypatch.setenv("APPLICATIONINSIGHTS_CONNECTION_STRING", key)
+    monkeypatch.setenv("APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL", "true")
+    namespace = {"workspace": azure.workspace, "ml_client": azure.client, "scoretrace": scoretrace}
+
+    exec(compile(block.code, f"{document.name}:{block.line}", "exec"), namespace)
