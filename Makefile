@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet install --con
 
 SERVICES := $(VENV)/services.stamp $(VENV)/opentelemetry-1.33.stamp $(VENV)/scoring-server.stamp $(VENV)/azureml.stamp
 
-.PHONY: demo test check bench bench-faults docs notebooks screenshots format clean
+.PHONY: demo test test-install check bench bench-faults docs notebooks screenshots format clean
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/python examples/diabetes/demo.py
@@ -15,6 +15,10 @@ demo: $(VENV)/demo.stamp
 test: $(VENV)/dev.stamp
 	@$(MAKE) --no-print-directory --jobs 4 $(SERVICES)
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+# scoretrace[all] installed and used on each Python of this machine: some minutes, and 600 MB each.
+test-install: $(VENV)/dev.stamp
+	SCORETRACE_TEST_INSTALL=1 $(BIN)/python -m pytest tests/test_packaging.py
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

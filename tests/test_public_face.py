@@ -23,7 +23,7 @@ LAYERS = (
     {"layouts", "formats.parts", "formats.track", "overflow", "switches", "notes", "shared_file", "summary"},
     {"formats.reading"},
     {"formats.continuous_export", "formats.diagnostics", "formats.breeze", "formats.usual_lines", "standin", "cursor"},
-    {"formats.unknown", "sources", "tables_values"},
+    {"formats.unknown", "formats.decoders", "sources", "tables_values"},
     {"retention", "capture.values", "capture.outlet"},
     {
         "choosing",

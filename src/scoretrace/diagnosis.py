@@ -22,6 +22,7 @@ from scoretrace.cursor import cursors
 from scoretrace.errors import MissingExtraError, ScoretraceError, SettingsError
 from scoretrace.exporters import routes
 from scoretrace.read import find
+from scoretrace.setting_values import WAYS
 from scoretrace.settings import Settings, explain, known_names, resolve, unknown_names
 
 _LEAST_FREE = 100 * 1024**2  # bytes of disk below which something is about to be lost
@@ -155,7 +156,7 @@ def _endpoint(settings: Settings) -> list[Finding]:
         text = "none: no connection string, so telemetry stays in the home (which is enough to query it)"
         return [Finding("endpoint", text)]
     endpoint = settings.ingestion.endpoint
-    if not set(settings.exporter) & set(routes.WAYS):
+    if not set(settings.exporter) & set(WAYS):
         return [Finding("endpoint", f"{endpoint} is left to `scoretrace export`: exporter names nothing that delivers")]
     try:
         reason = routes.probe(settings)

@@ -213,7 +213,7 @@ class _Database:
         try:
             import duckdb
         except ImportError as error:
-            raise MissingExtraError("scoretrace.query (on Python 3.11 or newer)", "query") from error
+            raise MissingExtraError("scoretrace.query", "query") from error
         self._source = source
         self._window = (_iso(window[0]), _iso(window[1]))
         self._deadline = deadline

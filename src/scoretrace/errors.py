@@ -25,6 +25,8 @@ raises none of them, nor does `collect`.
 
 from __future__ import annotations
 
+import sys
+
 
 class ScoretraceError(Exception):
     """The root of the tree: catch it to catch everything scoretrace raises."""
@@ -109,4 +111,7 @@ class MissingExtraError(ScoretraceError, ImportError):
 
     def __init__(self, what: str, extra: str = "", *, package: str = "", command: str = "") -> None:
         wanted = command or f"pip install {package or repr(f'scoretrace[{extra}]')}"
-        super().__init__(f"{what} needs an optional dependency: {wanted}")
+        message = f"{what} needs an optional dependency: {wanted}"
+        if extra == "query" and sys.version_info < (3, 11):
+            message = f"{what} needs DuckDB 2, which there is for Python 3.11 and newer: this is {sys.version[:4]}"
+        super().__init__(message)

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple
 
-from scoretrace.schema import BY_FOLDER, BY_WORKSPACE, Table
+from scoretrace.schema import BY_CLASSIC, BY_FOLDER, BY_WORKSPACE, Table
 
 CONTINUOUS, DIAGNOSTIC = "continuous", "diagnostic"
 KNOWN = (
@@ -51,6 +51,10 @@ _ON_THE_WAY = re.compile(
     r"(?:^|/)(?:(?:W|w)orkspaceResourceId=|resourceId=|[^/]+_[0-9a-fA-F]{32}$)" rf"|(?:^|/)(?:{_FOLDERS})$"
 )
 _TABLES = {name.lower(): table for name, table in BY_WORKSPACE.items()}
+
+# Layouts that are not Azure's: by name, what matches the path of a blob. Its group `table` is the classic name of
+# the table; `year`, `month`, `day` and `hour` say from when it is, where the path does.
+FURTHER: dict[str, re.Pattern[str]] = {}
 
 Window = tuple[datetime | None, datetime | None]
 
@@ -124,6 +128,10 @@ def of(path: str) -> Place:
             return Place()  # any folder may be called Event
         whose = (app[1], app[2].lower()) if app else ("", "")
         return Place(CONTINUOUS, BY_FOLDER[match["folder"]], *whose, *times)
+    for layout, pattern in FURTHER.items():
+        found_further = pattern.fullmatch(path) if is_blob else None
+        if found_further:
+            return Place(layout, BY_CLASSIC.get(found_further["table"]), "", "", *_span(found_further))
     inner = next((part for part in path.split("/") if _CONTAINER.fullmatch(part)), "")
     if inner and not is_blob:
         return Place(DIAGNOSTIC, _TABLES.get(inner.rpartition("-")[2]))

@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from scoretrace import layouts, sources
 from scoretrace.errors import FormatError, SourceError
-from scoretrace.formats import continuous_export, diagnostics
+from scoretrace.formats import continuous_export
+from scoretrace.formats.decoders import DECODERS
 from scoretrace.item import Item
 from scoretrace.layouts import Place, Window
 from scoretrace.schema import BY_KIND, Table
@@ -56,9 +57,7 @@ class Blob(NamedTuple):
         Raises:
             FormatError: the line is none.
         """
-        if layouts.decoder(self.layout) == layouts.DIAGNOSTIC:
-            return diagnostics.decode(line)
-        return continuous_export.decode(line, self.app_name, self.i_key)
+        return DECODERS[layouts.decoder(self.layout)](line, self.app_name, self.i_key)
 
 
 def find(

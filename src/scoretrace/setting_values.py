@@ -19,7 +19,8 @@ from typing import Any
 from scoretrace.connections import is_sign_in
 from scoretrace.item import Item
 
-EXPORTERS = ("azure_monitor", "opentelemetry", "opencensus", "blob_export", "none")
+WAYS = ("azure_monitor", "opentelemetry", "opencensus")  # to an ingestion endpoint: modules of `exporters`
+EXPORTERS = (*WAYS, "blob_export", "none")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg])?i?b?", re.IGNORECASE)
 _CLEAN = re.compile(r"[^\w.-]+")
 _IN_NAMES = {"designation", "model", "collection"}  # what the name of a file with collected data may hold
@@ -147,8 +148,8 @@ def exporters(value: Any) -> tuple[str, ...]:
     unknown = set(given) - set(EXPORTERS)
     if unknown:
         raise ValueError(f"must be of {', '.join(EXPORTERS)}")
-    if len(set(given) & set(EXPORTERS[:3])) > 1:
-        raise ValueError(f"must name one of {', '.join(EXPORTERS[:3])}: all of them deliver to the same place")
+    if len(set(given) & set(WAYS)) > 1:
+        raise ValueError(f"must name one of {', '.join(WAYS)}: all of them deliver to the same place")
     if "opencensus" in given and sys.version_info >= (3, 13):
         raise ValueError("cannot be opencensus on Python 3.13 and newer, where it does not work: use azure_monitor")
     return tuple(one for one in given if one != "none")

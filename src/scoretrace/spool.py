@@ -2,7 +2,8 @@
 Files as DuckDB can read them: most as they are, the others as a copy without what would stop it.
 
 That is compression, a byte order mark, messages of an Event Hub with many
-records in one, and a line that is longer than any row. Where reading goes on
+records in one, a line that is longer than any row, and formats that have no
+tables of their own. Where reading goes on
 from an offset, the copy is what is behind it.
 """
 
@@ -17,7 +18,8 @@ from pathlib import Path
 
 from scoretrace import layouts, lines
 from scoretrace.errors import FormatError
-from scoretrace.formats import diagnostics
+from scoretrace.formats import continuous_export, diagnostics
+from scoretrace.formats.decoders import is_native
 from scoretrace.read import Blob
 from scoretrace.rows import is_message, is_one_message, whole
 from scoretrace.tables import LINE_BYTES, LONG_LINE_BYTES, Part
@@ -81,7 +83,7 @@ class Spool:
                 self.failed[blob.name] = str(error)
                 continue
             self.blobs[str(path)] = blob
-            found.append(Part(str(path), blob.table, blob.layout))
+            found.append(Part(str(path), blob.table, blob.layout if is_native(blob.layout) else layouts.CONTINUOUS))
         return found
 
     def _readable(self, blob: Blob, offsets: Mapping[str, int] | None) -> Path:
@@ -95,7 +97,8 @@ class Spool:
         is_messages = _is_diagnostic(blob) and is_message(head.removeprefix(lines.BOM).lstrip())
         if has_long or packed:
             self.line_bytes = LONG_LINE_BYTES
-        if offsets is None and not (packed or has_long or is_messages or head.startswith(lines.BOM)):
+        is_plain = is_native(blob.layout) and not (packed or has_long or is_messages or head.startswith(lines.BOM))
+        if offsets is None and is_plain:
             return blob.path
         start = (offsets or {}).get(blob.name, 0)
         key = (blob.name, start, blob.version)
@@ -124,6 +127,8 @@ class Spool:
                     copy.writelines(_unwrapped(line) + b"\n" for line in chunk.data.splitlines())
                 elif chunk.size:
                     self.shortened.add(path)
+                elif not is_native(blob.layout):
+                    copy.writelines(_translated(blob, line) for line in chunk.data.splitlines())
                 else:
                     copy.write(chunk.data)
                 self.ends[blob.name] = chunk.end + blob.base
@@ -148,6 +153,14 @@ def _is_row(blob: Blob, line: bytes) -> bool:
     except FormatError:
         return False
     return True
+
+
+def _translated(blob: Blob, line: bytes) -> bytes:
+    """A line of another format as those of a continuous export; one that is none stays what it is, and is found out."""
+    try:
+        return b"".join(map(continuous_export.encode, blob.decode(line)))
+    except FormatError:
+        return line + b"\n"
 
 
 def _unwrapped(text: bytes) -> bytes:

@@ -13,14 +13,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import scoretrace
+from scoretrace import connections
 from scoretrace.connections import is_loopback, said
 from scoretrace.exporters.ingestion import Answer, Ingestion
 from scoretrace.exporters.items import Send
 
 
-def connect(endpoint: str, *, credential: Any = None, audience: str = "") -> Send:
+def connect(target: connections.Ingestion, *, credential: Any = None) -> Send:
     """
-    What sends envelopes to *endpoint*; *credential* gives tokens for *audience*, if the resource wants any.
+    What sends envelopes to *target*; *credential* gives tokens for it, if the resource wants any.
 
     Needs azure-core, and azure-identity for a credential of the environment.
     """
@@ -44,10 +45,10 @@ def connect(endpoint: str, *, credential: Any = None, audience: str = "") -> Sen
         RetryPolicy(retry_total=1, retry_connect=1, retry_read=0, retry_status=0, retry_backoff_factor=0.1),
     ]
     if credential is not None:
-        policies.append(BearerTokenCredentialPolicy(credential, f"{audience.rstrip('/')}//.default"))
+        policies.append(BearerTokenCredentialPolicy(credential, f"{target.audience.rstrip('/')}//.default"))
     pipeline: Any = Pipeline(RequestsTransport(), policies)
     # A token travels in the clear only where it does not leave the machine.
-    loopback = is_loopback(urlsplit(endpoint).hostname or "")
+    loopback = is_loopback(urlsplit(target.endpoint).hostname or "")
     tls: dict[str, Any] = {"enforce_https": False} if credential is not None and loopback else {}
 
     def post(url: str, headers: dict[str, str], body: bytes, timeout: float) -> Answer:
@@ -55,4 +56,4 @@ def connect(endpoint: str, *, credential: Any = None, audience: str = "") -> Sen
         response = pipeline.run(request, connection_timeout=timeout, read_timeout=timeout, **tls).http_response
         return Answer(response.status_code, response.headers, response.read())
 
-    return Ingestion(endpoint, post, said)
+    return Ingestion(target.endpoint, post, said)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from scoretrace import connections
 from scoretrace.connections import said
 from scoretrace.exporters.ingestion import Answer, Ingestion
 from scoretrace.exporters.items import TIMEOUT_SECONDS, Send
@@ -24,14 +25,16 @@ _QUIET = (
 )
 
 
-def connect(connection_string: str, endpoint: str, *, credential: Any = None) -> Send:
-    """What sends envelopes to *endpoint* through the exporter made for *connection_string*."""
+def connect(target: connections.Ingestion, *, credential: Any = None) -> Send:
+    """What sends envelopes to *target* through the exporter that is made for it."""
     from azure.core.rest import HttpRequest
     from azure.monitor.opentelemetry.exporter import AzureMonitorLogExporter
 
     with _quiet():
         exporter: Any = AzureMonitorLogExporter(
-            connection_string=connection_string,
+            connection_string=(
+                f"InstrumentationKey={target.i_key};IngestionEndpoint={target.endpoint};AADAudience={target.audience}"
+            ),
             credential=credential,
             disable_offline_storage=True,  # the journal is that
             retry_total=0,
@@ -46,7 +49,7 @@ def connect(connection_string: str, endpoint: str, *, credential: Any = None) ->
         response = send(request, connection_timeout=timeout, read_timeout=timeout)
         return Answer(response.status_code, response.headers, response.read())
 
-    return Ingestion(endpoint, post, said)
+    return Ingestion(target.endpoint, post, said)
 
 
 @contextmanager

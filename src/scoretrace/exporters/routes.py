@@ -6,6 +6,7 @@ import importlib.util
 import platform
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 
 import scoretrace
 from scoretrace.blobs import AzureBlobs
@@ -16,13 +17,13 @@ from scoretrace.exporters.drain import Drain
 from scoretrace.exporters.items import ItemDrain, Send
 from scoretrace.limits import guard
 from scoretrace.overflow import Overflow
+from scoretrace.setting_values import WAYS
 from scoretrace.settings import NO_KEY, Settings
 
-WAYS = ("azure_monitor", "opentelemetry", "opencensus")  # to an ingestion endpoint
 _PROBE_SECONDS = 10.0
 SDK_VERSION = f"py{platform.python_version()}:scoretrace{scoretrace.__version__}"
 
-# What each needs: a package to look for, and the extra that brings it.
+# What each needs, where it needs anything: a package to look for, and the extra that brings it.
 _NEEDS = {
     "azure_monitor": ("azure.core", "azure"),
     "opentelemetry": ("azure.monitor.opentelemetry.exporter", "opentelemetry"),
@@ -116,26 +117,17 @@ def probe(settings: Settings) -> str:
 
 def _way(name: str, settings: Settings, target: Ingestion) -> Callable[[], Send]:
     def connect() -> Send:
-        token = credential(settings.credential)
-        if name == "opentelemetry":
-            from scoretrace.exporters import opentelemetry
-
-            return opentelemetry.connect(settings.connection_string, target.endpoint, credential=token)
-        if name == "opencensus":
-            from scoretrace.exporters import opencensus
-
-            return opencensus.connect(target, credential=token)
-        from scoretrace.exporters import azure_monitor
-
-        return azure_monitor.connect(target.endpoint, credential=token, audience=target.audience)
+        way = import_module(f"scoretrace.exporters.{name}")
+        sends: Send = way.connect(target, credential=credential(settings.credential))
+        return sends
 
     return connect
 
 
 def _need(name: str, what: str = "") -> None:
-    package, extra = _NEEDS[name]
+    package, extra = _NEEDS.get(name, ("", ""))
     try:
-        there = importlib.util.find_spec(package) is not None
+        there = not package or importlib.util.find_spec(package) is not None
     except ImportError:
         there = False
     if not there:
