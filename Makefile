@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
+# Modules are compiled when they are first imported: most of what is installed never is.
+INSTALL := -m pip --disable-pip-version-check --quiet install --no-compile
+PIP    := $(BIN)/python $(INSTALL) --constraint constraints.txt
 
 SERVICES := $(VENV)/services.stamp $(VENV)/opentelemetry-1.33.stamp $(VENV)/scoring-server.stamp $(VENV)/azureml.stamp
 
@@ -12,8 +14,8 @@ demo: $(VENV)/demo.stamp
 	@$(BIN)/python examples/diabetes/demo.py
 
 # The environments are made side by side, and the tests run on two cores: most of both is waiting.
-test: $(VENV)/dev.stamp
-	@$(MAKE) --no-print-directory --jobs 4 $(SERVICES)
+test: $(BIN)/python
+	@$(MAKE) --no-print-directory --jobs 5 $(VENV)/dev.stamp $(SERVICES)
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 # scoretrace[all] installed and used on each Python of this machine: some minutes, and 600 MB each.
@@ -59,29 +61,29 @@ $(VENV)/%.stamp: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 # What the tests run in Node.js, from npm: servers on loopback, and the parser of Kusto.
-$(VENV)/services.stamp: tests/services/package.json | $(VENV)/dev.stamp
+$(VENV)/services.stamp: tests/services/package.json | $(BIN)/python
 	@$(BIN)/python tests/services/node.py
 	@if [ -d tests/services/node_modules/azurite ]; then touch $@; fi
 
 # An environment of its own, with the OpenTelemetry SDK of the scoring image.
-$(VENV)/opentelemetry-1.33.stamp: pyproject.toml tests/environments/opentelemetry-1.33.txt | $(VENV)/dev.stamp
+$(VENV)/opentelemetry-1.33.stamp: pyproject.toml tests/environments/opentelemetry-1.33.txt | $(BIN)/python
 	$(PYTHON) -m venv $(VENV)/opentelemetry-1.33
-	$(VENV)/opentelemetry-1.33/bin/python -m pip --disable-pip-version-check --quiet install \
+	$(VENV)/opentelemetry-1.33/bin/python $(INSTALL) \
 		--requirement tests/environments/opentelemetry-1.33.txt --editable .
 	@touch $@
 
 # The real scoring server, and scoretrace put beside it as a user would.
-$(VENV)/scoring-server.stamp: pyproject.toml tests/environments/scoring-server.txt | $(VENV)/dev.stamp
+$(VENV)/scoring-server.stamp: pyproject.toml tests/environments/scoring-server.txt | $(BIN)/python
 	$(PYTHON) -m venv $(VENV)/scoring-server
-	$(VENV)/scoring-server/bin/python -m pip --disable-pip-version-check --quiet install \
+	$(VENV)/scoring-server/bin/python $(INSTALL) \
 		--requirement tests/environments/scoring-server.txt
-	$(VENV)/scoring-server/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[azure,cli]'
+	$(VENV)/scoring-server/bin/python $(INSTALL) --editable '.[azure,cli]'
 	@touch $@
 
 # The SDKs of Azure ML, which want older versions of what others here have.
-$(VENV)/azureml.stamp: pyproject.toml tests/environments/azureml.txt | $(VENV)/dev.stamp
+$(VENV)/azureml.stamp: pyproject.toml tests/environments/azureml.txt | $(BIN)/python
 	$(PYTHON) -m venv $(VENV)/azureml
-	$(VENV)/azureml/bin/python -m pip --disable-pip-version-check --quiet install \
+	$(VENV)/azureml/bin/python $(INSTALL) \
 		--requirement tests/environments/azureml.txt --editable .
 	@touch $@
 

@@ -1,4 +1,4 @@
-"""What `import scoretrace; configure()` adds to the start of an interpreter; and what importing the peers adds."""
+"""What starting costs: `import scoretrace; configure()`, importing the peers, and the help of each command."""
 
 import os
 import statistics
@@ -7,6 +7,7 @@ import sys
 import time
 
 STARTS = {
+    "import scoretrace": "import scoretrace",
     "scoretrace.configure()": "import scoretrace; scoretrace.configure(home={home!r})",
     "opencensus.ext.azure.log_exporter": "import opencensus.ext.azure.log_exporter",
     "azure.monitor.opentelemetry.exporter": "import azure.monitor.opentelemetry.exporter",
@@ -26,6 +27,17 @@ def start(code, times):
     return statistics.median(samples)
 
 
+def helps():
+    """How long each command takes to show its help, in milliseconds."""
+    from scoretrace.cli import COMMANDS
+
+    for commands in ({"": None}, *COMMANDS.values()):
+        for name in commands:
+            words = [*filter(None, [name]), "--help"]
+            code = f"import sys; sys.argv = ['scoretrace', *{words!r}]; from scoretrace.__main__ import main; main()"
+            yield name, start(code, 7)
+
+
 def main(home):
     for code in STARTS.values():
         start(code.format(home=home), 1)
@@ -34,6 +46,11 @@ def main(home):
     for name, code in STARTS.items():
         taken = start(code.format(home=home), 15)
         print(f"{name:40}" + ("not installed" if taken is None else f"+{taken - bare:.0f} ms"))
+    taken = dict(helps())
+    slowest = max(taken, key=taken.get)
+    print(
+        f"{'--help of a command':40}{statistics.median(taken.values()):.0f} ms, the slowest ({slowest}) {taken[slowest]:.0f} ms"
+    )
 
 
 if __name__ == "__main__":

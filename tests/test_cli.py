@@ -391,6 +391,32 @@ def test_every_command_has_help(cli):
         assert "scoretrace " + name in shown.stdout
 
 
+def test_help_comes_at_once(tmp_path):
+    """No command imports, for its help, what only running it needs."""
+    heavy = {
+        "duckdb",
+        "rich",
+        "azure",
+        "numpy",
+        "asyncio",
+        "scoretrace.engine",
+        "scoretrace.read",
+        "scoretrace.settings",
+    }
+    code = """
+import sys
+from scoretrace.cli import cli
+cli([*sys.argv[1:], "--help"], standalone_mode=False)
+print("loaded:", *sys.modules, file=sys.stderr)
+"""
+    for name in ["", *scoretrace.cli.cli.commands]:
+        words = [name] if name else []
+        ended = subprocess.run([sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True)
+        loaded = set(ended.stderr.partition("loaded:")[2].split())
+        assert "Usage:" in ended.stdout, ended.stderr
+        assert not loaded & heavy, name
+
+
 def test_it_starts_fast_enough_to_be_used(home):
     """--version needs neither DuckDB nor rich."""
     code = (

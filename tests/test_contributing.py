@@ -38,7 +38,7 @@ class Copy:
 
     def run(self, *words):
         """What a command of the copy says."""
-        environment = {**os.environ, "PYTHONPATH": str(self.folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, "PYTHONPATH": str(self.folder / "src")}
         ended = subprocess.run(
             [sys.executable, *words], cwd=self.folder, env=environment, capture_output=True, text=True, encoding="utf-8"
         )

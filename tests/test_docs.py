@@ -55,6 +55,19 @@ def test_every_test_that_the_architecture_names_exists():
     assert set(named) <= tests
 
 
+def test_the_architecture_has_every_module_and_no_other():
+    """In its table, by name."""
+    source = ROOT / "src" / "scoretrace"
+    modules = {path.stem for path in source.rglob("*.py") if not path.stem.startswith("__")}
+    folders = {path.name for path in source.iterdir() if (path / "__init__.py").exists()}
+    words = {part for name in re.findall(r"`([\w./]+)`", ARCHITECTURE) for part in re.split(r"[./]", name)}
+    rows = re.findall(r"^\| (`[^|]+`) \|", ARCHITECTURE.partition("## The home folder")[0], re.MULTILINE)
+    named = {name.strip("/").rpartition("/")[2] for row in rows for name in re.findall(r"`([\w/]+)`", row)}
+
+    assert modules <= words
+    assert named <= modules | folders
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
 def test_every_block_of_a_document_runs(document, tmp_path, monkeypatch, capsys):
     """From the first to the last in one folder, as a reader would: Python, shell, JSON, Kusto, tests."""
