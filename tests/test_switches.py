@@ -109,3 +109,31 @@ def test_nonsense_leaves_it_on(telemetry, home, items, text):
     LOG.info("one")
 
     assert [item.message for item in items() if item.message == "one"] == ["one"]
+
+
+def test_two_seconds_by_the_clock(telemetry, home, items, monkeypatch):
+    """Whatever is recorded two seconds after the file was written obeys it, in each lane."""
+    LOG.info("on")
+    switch(home, enable_app_insights=False)
+    now = time.monotonic
+    monkeypatch.setattr("scoretrace.switches.time.monotonic", lambda: now() + 0.9)
+    for stream in (lambda: print("off"), scoretrace.request(lambda: None)):
+        stream()
+    record = LOG.makeRecord("score", logging.INFO, __file__, 1, "off", (), None)
+    record.created += 1.1  # the fast lane looks once a second of the records
+    LOG.handle(record)
+
+    assert [item.message for item in items()] == ["on"]
+
+
+def test_doctor_names_the_files_that_nobody_obeys(telemetry, home):
+    """Cut in half, and named as no process looks for it."""
+    folder = home / "state" / "switches"
+    folder.mkdir(parents=True)
+    (folder / "svc.json").write_text('{"enable_app')
+    (folder / "Diabetes.json").write_text('{"enable_app_insights": false}')
+    found = [finding.text for finding in scoretrace.doctor(home=home, service="svc") if finding.ok is False]
+
+    assert any("svc.json is not understood" in text for text in found)
+    assert any("Diabetes.json is not read: its name has to be diabetes.json" in text for text in found)
+    assert not any("switched off for" in text for text in found)

@@ -128,6 +128,8 @@ def _home(settings: Settings) -> list[Finding]:
     found = [Finding("home", f"{home} can be written, {free // 1024**2:,} MB free", ok=free > _LEAST_FREE)]
     if settings.disabled:
         found.append(Finding("home", "disabled: nothing is captured", ok=False))
+    for path, why in switches.faults(home):
+        found.append(Finding("home", f"{path} {why}", ok=False))
     for service, what in switches.switched_off(home):
         path = switches.path_of(home, service)
         found.append(Finding("home", f"{what} is switched off for {service}: {path}", ok=False))
@@ -220,10 +222,11 @@ def _rows(settings: Settings) -> list[Finding]:
 def _collected(settings: Settings) -> list[Finding]:
     """What collectors wrote, and how much of it is not in storage."""
     home = settings.home
-    with suppress(OSError, ValueError):
+    is_switched_on = None
+    with suppress(OSError, ValueError):  # a file that is damaged says nothing
         is_switched_on = switches.read(home, settings.service).collect_model_data
-        if not settings.collect_model_data and not is_switched_on:
-            return [Finding("model data", "nothing is collected: AML_MODEL_DC_STORAGE_ENABLED says so", ok=False)]
+    if not settings.collect_model_data and not is_switched_on:
+        return [Finding("model data", "nothing is collected: AML_MODEL_DC_STORAGE_ENABLED says so", ok=False)]
     with suppress(OSError):
         sizes = {name: (home / name).stat().st_size for name in shared_file.names(home) if (home / name).exists()}
         if not sizes:

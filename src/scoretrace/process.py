@@ -217,7 +217,7 @@ def configure(
     Records of all loggers are taken, whatever the script does with logging
     before or after, and the console shows what it would show without us (see
     `capture.records`). An exception that ends the process or a thread is
-    recorded too. Further keywords and the environment names are in the README's
+    recorded too. Further keywords and the environment names are in docs/settings.md's
     table of settings.
 
     Calling it again with the same settings returns the same telemetry; with

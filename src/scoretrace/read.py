@@ -142,10 +142,17 @@ def newest(
     count: int = 20,
     kinds: Iterable[str] | None = None,
     *,
+    app_name: str | None = None,
+    keep: Callable[[Item], bool] | None = None,
     unreadable: Unreadable | None = None,
 ) -> list[Item]:
-    """The *count* newest items, oldest first. *unreadable* is called with the file of each line that is none."""
-    return _newest([(blob, blob.size) for blob in find(source, kinds)], count, unreadable)
+    """
+    The *count* newest items, oldest first: of all, or of one application (the name of its folder) and those to *keep*.
+
+    *unreadable* is called with the file of each line that is none.
+    """
+    blobs = [blob for blob in find(source, kinds) if app_name is None or blob.app_name == app_name]
+    return _newest([(blob, blob.size) for blob in blobs], count, unreadable, keep)
 
 
 def follow(
@@ -170,14 +177,23 @@ def follow(
         time.sleep(POLL_SECONDS)
 
 
-def _newest(ends: list[tuple[Blob, int]], count: int, unreadable: Unreadable | None) -> list[Item]:
+def _newest(
+    ends: list[tuple[Blob, int]],
+    count: int,
+    unreadable: Unreadable | None,
+    keep: Callable[[Item], bool] | None = None,
+) -> list[Item]:
     by_hour: dict[str, list[tuple[Blob, int]]] = {}
     for blob, end in ends:
         by_hour.setdefault(blob.hour, []).append((blob, end))
     items: list[Item] = []
     for hour in sorted(by_hour, reverse=True):
         for blob, end in by_hour[hour]:
-            items += _last(blob, end, count, unreadable)
+            if keep is None:
+                items += _last(blob, end, count, unreadable)
+            else:
+                lines_of = (line for offset, line in lines(blob.path) if offset <= end)
+                items += [item for line in lines_of for item in _items(line, blob, unreadable) if keep(item)]
         if len(items) >= count:
             break
     return sorted(items, key=_when)[-count:] if count > 0 else []
@@ -204,13 +220,16 @@ def item(item_id: str, source: str | os.PathLike[str] | None = None) -> Item | N
 
 def _last(blob: Blob, end: int, count: int, unreadable: Unreadable | None) -> list[Item]:
     """The last *count* items before the byte *end* of a file."""
+    pieces: list[bytes] = []
+    found = 0
     with blob.path.open("rb") as file:
-        data = b""
-        while end and data.count(b"\n") <= count:
+        while end and found <= count:
             start = max(end - _TAIL_BYTES, 0)
             file.seek(start)
-            data = file.read(end - start) + data
+            pieces.append(file.read(end - start))
+            found += pieces[-1].count(b"\n")
             end = start
+    data = b"".join(reversed(pieces))
     whole = data[: data.rfind(b"\n") + 1].splitlines()[-count:]
     return [item for line in whole for item in _items(line, blob, unreadable)]
 

@@ -44,6 +44,11 @@ def path_part(text: str) -> str:
     return part if part.strip(".") else "default"
 
 
+def service_part(service: str) -> str:
+    """The name of a service in folders and files: letter case tells no two services apart."""
+    return path_part(service).lower()
+
+
 def boolean(value: Any) -> bool:
     """True or false, as people write it."""
     if isinstance(value, bool):

@@ -19,7 +19,7 @@ import msgspec
 from scoretrace import setting_values
 from scoretrace.connections import Ingestion, ingestion, storage_url
 from scoretrace.errors import SettingsError
-from scoretrace.setting_values import Processor, path_part
+from scoretrace.setting_values import Processor, path_part, service_part
 
 SEGMENT_BYTES, BUFFER_BYTES = 64 * 1024**2, 4 * 1024**2
 NO_KEY = "00000000-0000-0000-0000-000000000000"
@@ -74,7 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def app_folder(self) -> str:
         """``<app>_<ikey>``, the first folder of an export: name in lower case, key without dashes."""
-        return f"{path_part(self.service).lower()}_{self.i_key.replace('-', '').lower()}"
+        return f"{service_part(self.service)}_{self.i_key.replace('-', '').lower()}"
 
     @property
     def model_folder(self) -> str:

@@ -156,11 +156,11 @@ def _is_row(blob: Blob, line: bytes) -> bool:
 
 
 def _translated(blob: Blob, line: bytes) -> bytes:
-    """A line of another format as those of a continuous export; one that is none stays what it is, and is found out."""
+    """A line of another format as those of a continuous export; one that is none becomes one that is no row at all."""
     try:
         return b"".join(map(continuous_export.encode, blob.decode(line)))
     except FormatError:
-        return line + b"\n"
+        return b"no row\n"
 
 
 def _unwrapped(text: bytes) -> bytes:

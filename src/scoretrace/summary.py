@@ -8,6 +8,11 @@ from scoretrace.item import Dependency, ExceptionItem, Item, Request, Trace
 PRINTS = {"STDOUT", "STDERR"}  # messages of traces whose text is in the custom dimension Contents
 
 
+def printable(text: str) -> str:
+    """*text* without what would steer a terminal; newlines and tabs stay."""
+    return "".join(character if character.isprintable() or character in "\n\t" else "�" for character in text)
+
+
 def severity(item: Item) -> int | None:
     """0 (verbose) to 4 (critical); an error where a call failed, None where nothing was said of it."""
     if isinstance(item, (Request, Dependency)) and item.success is False:

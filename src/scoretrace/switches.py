@@ -17,9 +17,9 @@ from pathlib import Path
 
 import msgspec
 
-from scoretrace import locks
+from scoretrace import locks, ticks
 from scoretrace.blobs import FolderBlobs
-from scoretrace.setting_values import path_part
+from scoretrace.setting_values import service_part
 
 LOOK_SECONDS = 0.5  # between looks at the file; a change is obeyed within two seconds
 _LOCK_SECONDS = 2.0  # that a change waits for another one, which takes milliseconds
@@ -43,7 +43,7 @@ def path_of(home: Path, service: str) -> Path:
 
 
 def _name(service: str) -> str:
-    return f"state/switches/{path_part(service).lower()}.json"
+    return f"state/switches/{service_part(service)}.json"
 
 
 def read(home: Path, service: str) -> Switches:
@@ -87,15 +87,51 @@ def _alone(home: Path, service: str) -> Iterator[None]:
         end = time.monotonic() + _LOCK_SECONDS
         while not locks.try_lock(file.fileno()):
             if time.monotonic() > end:
-                raise TimeoutError("another process has been changing it for two seconds")
+                raise TimeoutError("another process is changing it, or this file system has no locks")
             time.sleep(0.01)
         yield
+
+
+def remember(home: Path, service: str) -> None:
+    """Leave the name of *service* in *home*: it may be switched before it has recorded anything. Never raises."""
+    name = f"state/services/{service_part(service)}"
+    with suppress(OSError, ValueError):
+        if not (home / name).exists():
+            FolderBlobs(home).put(name, service.encode("utf-8", "replace"))
+
+
+def services(home: Path) -> dict[str, str]:
+    """The services that *home* knows: by their name in folders, how they are written as far as that is known."""
+    names = {service_part(path.stem): path.stem for path in (home / "state" / "switches").glob("[!.]*.json")}
+    for path in (home / "telemetry").glob("*_*"):
+        name = path.name.rpartition("_")[0]
+        names[name] = name
+    for path in (home / "state" / "services").glob("[!.]*"):
+        with suppress(OSError):
+            names[path.name] = path.read_text("utf-8", "replace").strip() or path.name
+    return names
+
+
+def faults(home: Path) -> list[tuple[Path, str]]:
+    """The files with switches that nobody obeys, and why."""
+    found = ((path, _fault(path)) for path in sorted((home / "state" / "switches").glob("[!.]*.json")))
+    return [(path, why) for path, why in found if why]
+
+
+def _fault(path: Path) -> str:
+    try:
+        msgspec.json.decode(path.read_bytes(), type=Switches)
+    except (OSError, msgspec.MsgspecError) as error:
+        return f"is not understood, everything stays as it was: {error}"
+    name = service_part(path.stem)
+    return "" if path.stem == name else f"is not read: its name has to be {name}.json"
 
 
 def switched_off(home: Path) -> list[tuple[str, str]]:
     """The services of *home* for which something is switched off, and what."""
     found = []
-    for path in sorted((home / "state" / "switches").glob("[!.]*.json")):
+    wrong = {path for path, _ in faults(home)}
+    for path in sorted({*(home / "state" / "switches").glob("[!.]*.json")} - wrong):
         with suppress(OSError, msgspec.MsgspecError):
             said = msgspec.json.decode(path.read_bytes(), type=Switches)
             found += [(path.stem, what) for name, what in SAID.items() if getattr(said, name) is False]
@@ -111,6 +147,8 @@ class Watch:
 
     def __init__(self, home: Path, service: str, switch: str, *, configured: bool = True) -> None:
         self.path = path_of(home, service)
+        self.off_since = 0  # in ticks, when it is off
+        remember(home, service)
         self._switch = switch
         self._configured = self._is_on = configured
         self._stamp: tuple[int, int, int] | None = None
@@ -146,4 +184,5 @@ class Watch:
         is_on = self._configured if said is None else said
         if is_on != self._is_on:
             self._is_on = is_on
+            self.off_since = ticks.now()
             _log.warning("%s is switched %s: %s", SAID[self._switch], "on" if is_on else "off", self.path)

@@ -139,7 +139,7 @@ class Telemetry:
         original cannot be stored it stays whole, because nothing may be cut
         that is not kept.
         """
-        if not self.is_on():
+        if not self.is_on() and not self._was_on(item):
             return
         try:
             if type(item) is Request and self._requests_are_plain and self._request(item):
@@ -172,6 +172,12 @@ class Telemetry:
         if self.settings.disabled or self._rests:
             return False
         return self._switch is None or self._switch.is_on()
+
+    def _was_on(self, item: Item) -> bool:
+        """Whether *item* is a request that began before the switch was turned off: what happened in it is recorded."""
+        if self._switch is None or self.settings.disabled or self._rests or type(item) is not Request:
+            return False
+        return item.timestamp is not None and item.timestamp < self._switch.off_since
 
     def lane(self) -> Lane:
         """The parts of the fast lane: see `capture.handler`."""

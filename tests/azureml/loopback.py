@@ -75,6 +75,7 @@ class Azure:
     def __init__(self, certificate=None):
         self.services = {"diabetes": dict(AKS), "small": dict(ACI)}
         self.deployments = {"blue": dict(DEPLOYMENT)}
+        self.versions = {"3"}  # of data assets that are there
         self.asked = []
         self.refuse = None
         self.steps = ["Succeeded"]
@@ -146,6 +147,9 @@ class Azure:
             properties = {"authMode": "Key", "provisioningState": "Succeeded"}
             return 200, {"id": path, "name": name, "location": "westeurope", "properties": properties}, {}
         if "/data/" in path:
+            if method == "GET" and name not in self.versions:
+                return 404, {"error": {"code": "UserError", "message": f"Data asset {path} was not found"}}, {}
+            self.versions.add(name)
             properties = {"dataType": "uri_folder", "dataUri": "azureml://datastores/mine/paths/collected"}
             return 200, {"id": path, "name": name, "properties": content["properties"] if content else properties}, {}
         if path.endswith("/workspaces/ws"):
@@ -167,7 +171,12 @@ class Azure:
             kept = copy.deepcopy(content["properties"])
             for one in kept.get("dataCollector", {}).get("collections", {}).values():
                 one["dataCollectionMode"] = one["dataCollectionMode"].capitalize()  # as Azure gives it back
-            self.deployments[name] = {**DEPLOYMENT, **kept, "provisioningState": "Succeeded"}
+            # What a body does not say is not there any more, but for what the service fills in.
+            self.deployments[name] = {
+                "scaleSettings": {"scaleType": "Default"},
+                **kept,
+                "provisioningState": "Succeeded",
+            }
             headers = {"Azure-AsyncOperation": f"{self.url}/operation", "Retry-After": 1}
         if name not in self.deployments:
             return 404, {"error": {"code": "ResourceNotFound", "message": f"no deployment {name}"}}, {}

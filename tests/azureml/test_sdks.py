@@ -4,6 +4,7 @@ The real SDKs of Azure ML against a server on loopback: what `update` has them s
 azureml-core and azure-ai-ml have an environment of their own, in which these tests run: see `tests/test_services.py`.
 """
 
+import copy
 import sys
 from types import SimpleNamespace
 
@@ -157,6 +158,27 @@ def test_v1_a_deploy_configuration_is_taken_by_the_sdk(azure):
         assert theirs.deploy_configuration(**made).enable_app_insights is True
 
 
+def test_v1_a_deploy_configuration_says_what_it_holds_now():
+    """Changed as a dictionary, or by an attribute as SDK v1 does."""
+    made = AksWebservice.deploy_configuration(cpu_cores=1, enable_app_insights=False)
+    assert made.cpu_cores == 1
+    made["enable_app_insights"] = True
+    made.cpu_cores = 4
+
+    payload = made._build_create_payload("diabetes", {})
+    assert (payload["appInsightsEnabled"], payload["containerResourceRequirements"]["cpu"]) == (True, 4)
+    assert getattr(made, "no_such_attribute", None) is None
+
+
+def test_v1_a_server_that_is_not_there_is_said(azure):
+    """Whatever the SDK raises then."""
+    service = Webservice(azure.workspace, "diabetes")
+    azure.server.close()
+    service._mms_endpoint = service._mms_endpoint.replace("https://", "http://")  # refused at once, not after retries
+    with pytest.raises(ServiceError, match="diabetes was not switched"):
+        scoretrace.update(service, enable_app_insights=True)
+
+
 def test_v1_a_keyword_that_the_sdk_does_not_take_is_said_at_once():
     """Where the SDK is in use."""
     with pytest.raises(SettingsError, match=r"AksWebservice.deploy_configuration.*cpu_kores"):
@@ -174,8 +196,8 @@ def test_v2_a_deployment_is_fetched_changed_and_sent(azure, said):
     assert body["properties"]["appInsightsEnabled"] is True
     collections = body["properties"]["dataCollector"]["collections"]
     assert {name: one["dataCollectionMode"] for name, one in collections.items()} == {
-        "model_inputs": "enabled",
-        "model_outputs": "enabled",
+        "model_inputs": "Enabled",
+        "model_outputs": "Enabled",
     }
     assert body["properties"]["instanceType"] == "Standard_DS3_v2"
     assert (body["sku"]["capacity"], body["tags"]) == (2, {"team": "pricing"})
@@ -184,45 +206,78 @@ def test_v2_a_deployment_is_fetched_changed_and_sent(azure, said):
 
 
 def test_v2_what_was_configured_stays_as_it_was(azure, said):
-    """Names of collections, data assets with their paths, sampling, rolling, headers; however often it is switched."""
-    collection = {"dataCollectionMode": "Enabled", "samplingRate": 0.5, "dataId": DATA}
-    azure.server.deployments["blue"]["dataCollector"] = {
-        "collections": {"mine": collection},
-        "rollingRate": "Day",
-        "requestLogging": {"captureHeaders": ["x-a"]},
+    """All of it, byte for byte: what the SDK's entities do not read, and a sampling rate for each collection."""
+    deployed = {
+        **azure.server.deployments["blue"],
+        "modelMountPath": "/var/azureml-model",
+        "requestSettings": {"requestTimeout": "PT1.5S", "maxQueueWait": "PT0.5S"},
+        "startupProbe": {"period": "PT10S"},
+        "dataCollector": {
+            "collections": {
+                "mine": {"dataCollectionMode": "Enabled", "samplingRate": 1.0, "dataId": DATA},
+                "other": {"dataCollectionMode": "Enabled", "samplingRate": 0.1, "dataId": DATA},
+            },
+            "rollingRate": "Day",
+            "requestLogging": {"captureHeaders": ["x-a"]},
+        },
     }
+    azure.server.deployments["blue"] = copy.deepcopy(deployed)
     deployment = (azure.client, "ep", "blue")
     scoretrace.update(deployment, enable_app_insights=True, progress=said.append)
     scoretrace.update(deployment, collect_model_data=False, progress=said.append)
-    scoretrace.update(deployment, enable_app_insights=False, progress=said.append)
 
-    sent = [body["properties"]["dataCollector"] for body in azure.server.changes("PUT")]
-    assert [one["collections"]["mine"]["dataCollectionMode"] for one in sent] == ["enabled", "disabled", "disabled"]
-    for one in sent:
-        assert one["collections"]["mine"]["samplingRate"] == 0.5
-        assert one["collections"]["mine"]["dataId"] == DATA
-        assert (one["rollingRate"], one["requestLogging"]) == ("Day", {"captureHeaders": ["x-a"]})
-    registered = [content for method, path, _, content, _ in azure.server.asked if method == "PUT" and "/data/" in path]
-    assert {content["properties"]["dataUri"] for content in registered} == {"azureml://datastores/mine/paths/collected"}
+    deployed["appInsightsEnabled"] = True
+    first, second = (without_state(body["properties"]) for body in azure.server.changes("PUT"))
+    assert first == without_state(deployed)
+    for one in deployed["dataCollector"]["collections"].values():
+        one["dataCollectionMode"] = "Disabled"
+    assert second == without_state(deployed)
+    assert not [path for _, path, *_ in azure.server.asked if "/data/" in path]
 
 
-def test_v2_off_where_nothing_is_collected_makes_no_collector(azure, said):
-    """Nothing to switch off is nothing to add."""
-    scoretrace.update((azure.client, "ep", "blue"), collect_model_data=False, progress=said.append)
-
-    assert "dataCollector" not in azure.server.changes("PUT")[0]["properties"]
+def without_state(properties):
+    """What Azure says of itself is no setting."""
+    return {name: value for name, value in properties.items() if name != "provisioningState"}
 
 
-def test_v2_a_deployment_object_is_changed_and_sent(azure, said):
-    """The one that the script has, again and again; it keeps its sampling rate, which the SDK takes away."""
-    deployment = ManagedOnlineDeployment(
+def test_v2_what_is_so_already_is_not_sent(azure, said):
+    """An update of a deployment takes minutes."""
+    scoretrace.update((azure.client, "ep", "blue"), enable_app_insights=False, progress=said.append)
+
+    assert azure.server.changes("PUT") == []
+    assert said == ["ep/blue: nothing to do, it is so already"]
+
+
+def test_v2_a_data_asset_that_is_gone_is_no_missing_deployment(azure, said):
+    """Where a deployment object names one."""
+    collection = DeploymentCollection(enabled="true", data="azureml:mine:4")
+    deployment = _blue(DataCollector({"model_inputs": collection}))
+    with pytest.raises(ServiceError, match=r"Data asset .* was not found") as raised:
+        scoretrace.update(deployment, enable_app_insights=True, ml_client=azure.client, progress=said.append)
+    assert not isinstance(raised.value, ServiceNotFound)
+
+
+def _blue(collector):
+    return ManagedOnlineDeployment(
         name="blue",
         endpoint_name="ep",
         model=f"{WORKSPACE}/models/m/versions/1",
         instance_type="Standard_DS3_v2",
         instance_count=1,
-        data_collector=DataCollector({"model_inputs": DeploymentCollection(enabled="true")}, sampling_rate=0.25),
+        data_collector=collector,
     )
+
+
+def test_v2_off_where_nothing_is_collected_makes_no_collector(azure, said):
+    """Nothing to switch off is nothing to send."""
+    scoretrace.update((azure.client, "ep", "blue"), collect_model_data=False, progress=said.append)
+
+    assert azure.server.changes("PUT") == []
+
+
+def test_v2_a_deployment_object_is_changed_and_sent(azure, said):
+    """The one that the script has, again and again; it keeps its sampling rate, which the SDK takes away."""
+    deployment = _blue(DataCollector({"model_inputs": DeploymentCollection(enabled="true")}, sampling_rate=0.25))
     for is_on in (True, False, True):
         scoretrace.update(
             deployment,
@@ -243,7 +298,10 @@ def test_v2_a_deployment_object_is_changed_and_sent(azure, said):
         scoretrace.update(deployment, enable_app_insights=True)
 
 
-@pytest.mark.parametrize(("state", "said"), [("Failed", "get_logs.*says why"), ("Updating", "wait until that is over")])
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [("Failed", "get_logs.*says why"), ("Canceled", "get_logs.*says why"), ("Updating", "wait until that is over")],
+)
 def test_v2_a_deployment_that_is_not_settled_is_left_alone(azure, state, said):
     """A failed one, and one that is being changed."""
     azure.server.deployments["blue"]["provisioningState"] = state

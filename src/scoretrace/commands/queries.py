@@ -17,8 +17,13 @@ from scoretrace.errors import UnknownNameError
 _KEYWORDS = {"source", "timespan", "timeout", "memory"}  # of scoretrace.query
 
 
+def _names(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The bundled queries that a shell may complete."""
+    return [bundled.name for bundled in scoretrace.queries() if bundled.name.startswith(incomplete)]
+
+
 @click.command()
-@click.argument("text", metavar="TEXT|NAME|FILE")
+@click.argument("text", metavar="TEXT|NAME|FILE", shell_complete=_names)
 @source_option
 @click.option("--since", "timespan", metavar="SPAN", help="Only rows of the last SPAN: 30m, 6h, 7d, or ISO 8601 (P1D).")
 @click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="Another value for a let of the query.")
@@ -81,7 +86,7 @@ def query(
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=_names)
 @click.option("--workspace", is_flag=True, help="As a query over the tables of a Log Analytics workspace (AppTraces).")
 @click.option(
     "--check",

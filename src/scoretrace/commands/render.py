@@ -27,7 +27,7 @@ from scoretrace.errors import QueryError
 from scoretrace.item import Item, Trace
 from scoretrace.result import Page, Result
 from scoretrace.schema import SEVERITIES
-from scoretrace.summary import PRINTS, severity, summary, time
+from scoretrace.summary import PRINTS, printable, severity, summary, time
 
 if TYPE_CHECKING:
     from scoretrace.diagnosis import Finding
@@ -231,7 +231,7 @@ def _table(result: Result | Page, shown: list[int]) -> Any:
 
 
 def _short(text: str) -> str:
-    text = "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
+    text = printable(text)
     return text if len(text) <= _CELL else f"{text[:_CELL]}… ({len(text):,} characters)"
 
 

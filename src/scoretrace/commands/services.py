@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 import scoretrace
 from scoretrace.commands.options import home_option
 from scoretrace.errors import ServiceNotFound
 
+_AZURE = "azure:"
 _STATES = {"on": True, "off": False}
 _SAID = {True: "on", False: "off", None: "as configured"}
 
 
+def _names(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The services that a shell may complete."""
+    return [name for name in scoretrace.Webservice.list(ctx.params.get("home")) if name.startswith(incomplete)]
+
+
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=_names)
 @click.option("--app-insights", type=click.Choice(list(_STATES)), help="Whether telemetry is recorded.")
 @click.option("--model-data", type=click.Choice(list(_STATES)), help="Whether inputs and predictions are collected.")
 @home_option("The home that NAME is in.")
@@ -27,8 +35,8 @@ def update(
 
     NAME is a service of the home: its processes obey within two seconds. Or it
     is azure: and the resource id of an online deployment, which is changed in
-    Azure with the sign-in of az login or a managed identity
-    (pip install azure-ai-ml azure-identity; AZURE_TENANT_ID names another tenant).
+    Azure with the sign-in of az login (--tenant names another tenant there) or
+    a managed identity: pip install azure-ai-ml azure-identity.
 
     \b
       scoretrace update diabetes --app-insights off
@@ -41,12 +49,15 @@ def update(
         "enable_app_insights": None if app_insights is None else _STATES[app_insights],
         "collect_model_data": None if model_data is None else _STATES[model_data],
     }
-    if name.startswith("azure:"):
+    if name.startswith(_AZURE):
         if home is not None or create:
             raise click.UsageError("--home and --create are for services of this machine")
         scoretrace.update(name, **wanted, progress=(lambda _text: None) if quiet else None)
         return
-    service = _service(name, home, must_exist=not create)
+    try:
+        service = scoretrace.Webservice(name, home=home, must_exist=not create)
+    except ServiceNotFound as error:
+        raise ServiceNotFound(f"{error} (--create switches one before its first start)") from error
     service.update(**wanted)
     if not quiet:
         switches = service.switches()
@@ -58,7 +69,7 @@ def update(
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=_names)
 @click.option("-n", "--num-lines", default=5000, show_default=True, type=click.IntRange(min=0), help="How many lines.")
 @click.option("--init", is_flag=True, help="Only what belongs to no request, as what init() does.")
 @home_option("The home that NAME is in.")
@@ -70,15 +81,10 @@ def logs(name: str, num_lines: int, init: bool, home: str | None) -> None:
       scoretrace logs diabetes
       scoretrace logs diabetes -n 100 --init
     """
-    text = _service(name, home).get_logs(num_lines, init)
+    if name.startswith(_AZURE):
+        raise click.UsageError("logs are those of services of this machine; in Azure it is service.get_logs()")
+    text = scoretrace.Webservice(name, home=home).get_logs(num_lines, init)
     if text:
-        click.echo(text)
+        from scoretrace.summary import printable
 
-
-def _service(name: str, home: str | None, *, must_exist: bool = True) -> scoretrace.Webservice:
-    try:
-        return scoretrace.Webservice(name, home=home, must_exist=must_exist)
-    except ServiceNotFound as error:
-        # What a script is told to write is an option here.
-        text = str(error).replace("Webservice(name, must_exist=False)", "scoretrace update --create")
-        raise ServiceNotFound(text) from error
+        click.echo(printable(text) if sys.stdout.isatty() else text)

@@ -21,21 +21,34 @@ class DeployConfiguration(dict[str, Any]):
     """
     The keywords of ``deploy_configuration``, as a dictionary.
 
-    For `scoretrace.update`, `Webservice.update` and SDK v1's own
-    ``deploy_configuration`` it is ``**configuration``; ``Model.deploy`` of SDK v1 takes it as it is.
+    ``Model.deploy`` of SDK v1 takes it as it is, SDK v1's own
+    ``deploy_configuration`` as ``**configuration``; `for_sdk` is the SDK's own
+    object, for whatever else wants one. `switches` are the keywords of `update`.
     """
+
+    _compute: str
 
     def __init__(self, compute: str, **keywords: Any) -> None:
         """*compute* is the name of SDK v1's class, or empty for a service of this machine."""
         super().__init__(keywords)
-        self._compute = compute
-        self._made: Any = None
+        object.__setattr__(self, "_compute", compute)
+
+    def switches(self) -> dict[str, Any]:
+        """What it says of telemetry and model data: ``service.update(**configuration.switches())``."""
+        return {name: self[name] for name in ("enable_app_insights", "collect_model_data")}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """An attribute is a keyword: SDK v1 changes some."""
+        self[name] = value
 
     def __getattr__(self, name: str) -> Any:
-        """What SDK v1 asks of a configuration."""
-        if name.startswith("__") or name in {"_compute", "_made"}:
+        """What SDK v1 asks of a configuration, answered by its own, made of the keywords as they are now."""
+        if name.startswith("__"):
             raise AttributeError(name)
-        return getattr(self.for_sdk(), name)
+        try:
+            return getattr(self.for_sdk(), name)
+        except (MissingExtraError, SettingsError) as error:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name}: {error}") from error
 
     def for_sdk(self) -> Any:
         """
@@ -47,16 +60,14 @@ class DeployConfiguration(dict[str, Any]):
         """
         if not self._compute:
             raise SettingsError("Webservice names no compute: use AksWebservice or AciWebservice.deploy_configuration")
-        if self._made is None:
-            try:
-                sdk = import_module(_SDK)
-            except ImportError as error:
-                raise MissingExtraError("deploying with SDK v1", package="azureml-core") from error
-            try:
-                self._made = getattr(sdk, self._compute).deploy_configuration(**self)
-            except TypeError as error:
-                raise SettingsError(f"{self._compute}.deploy_configuration: {error}") from error
-        return self._made
+        try:
+            sdk = import_module(_SDK)
+        except ImportError as error:
+            raise MissingExtraError("deploying with SDK v1", package="azureml-core") from error
+        try:
+            return getattr(sdk, self._compute).deploy_configuration(**self)
+        except TypeError as error:
+            raise SettingsError(f"{self._compute}.deploy_configuration: {error}") from error
 
 
 def deploy_configuration(compute: str, **keywords: Any) -> DeployConfiguration:

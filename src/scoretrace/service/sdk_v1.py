@@ -56,7 +56,9 @@ def update(service: Any, wanted: dict[str, bool]) -> None:
                 "service.get_logs() says why; deploy it again and switch it then"
             )
         service.update(**wanted)
-    except sys.modules["azureml.exceptions"].AzureMLException as error:
+    except ServiceError:
+        raise
+    except Exception as error:  # the SDK, requests and msrest raise what they like
         raise _said(service, error) from error
 
 

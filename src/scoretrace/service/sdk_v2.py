@@ -1,9 +1,11 @@
 """
 Switching an online deployment through SDK v2 (azure-ai-ml): `app_insights_enabled` and the `data_collector`.
 
-A deployment that was fetched cannot go back as it is: the SDK expects
-`DataAsset` objects where it gave texts, and what it once sent it cannot send
-again (azure-ai-ml 1.35). So the data collector is made anew each time.
+A deployment that is in Azure is fetched, changed and sent as the service has
+it. The SDK's own entities would lose on the way what they do not read: the
+mount path of a model, parts of a second, a sampling rate for each collection
+(azure-ai-ml 1.35). A deployment that a script has is sent as an entity, because
+that is what it is.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import copy
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -21,9 +23,11 @@ from scoretrace.errors import MissingExtraError, ServiceError, ServiceNotFound
 # As the model monitoring of Azure ML finds them by itself.
 # https://learn.microsoft.com/azure/machine-learning/how-to-collect-production-data
 COLLECTIONS = ("model_inputs", "model_outputs")
+_PATH = "azureml://datastores/workspaceblobstore/paths/modelDataCollector"  # where the SDK puts them too
 _SETTLED = {"", "Succeeded"}  # nothing is known of a deployment that was not fetched
-_SAY_SECONDS = 10.0
-_DATA = re.compile(r"/data/([^/]+)/versions/([^/]+)$")
+_ENDED = {"Failed", "Canceled"}
+_SAY_SECONDS, _POLL_SECONDS = 10.0, 5.0
+_DATA = re.compile(r"(?:/data/|azureml:)(?P<name>[^/:]+)(?:/versions/|:)(?P<version>[^/:]+)")
 _ID = re.compile(
     r"/subscriptions/(?P<subscription>[^/]+)/resourceGroups/(?P<group>[^/]+)"
     r"/providers/Microsoft\.MachineLearningServices/workspaces/(?P<workspace>[^/]+)"
@@ -86,12 +90,12 @@ def of(resource_id: str) -> Deployment:
     return Deployment(client, found["endpoint"], found["deployment"])
 
 
-def update(deployment: Deployment, wanted: dict[str, bool], *, given: Any = None, progress: Progress) -> None:
+def update(deployment: Deployment, wanted: Mapping[str, bool], *, given: Any = None, progress: Progress) -> None:
     """
     Switch what is *wanted*, and wait until Azure has done it; *progress* hears of it.
 
     *given* is the deployment as the caller has it, which is changed and sent;
-    without it the one in Azure is fetched.
+    without it the one in Azure is fetched, and sent only if something changes.
 
     Raises:
         ServiceNotFound: there is no such deployment.
@@ -99,22 +103,13 @@ def update(deployment: Deployment, wanted: dict[str, bool], *, given: Any = None
     """
     azure = import_module("azure.core.exceptions")
     ours = import_module("azure.ai.ml.exceptions").MlException
-    operations = deployment.ml_client.online_deployments
     try:
-        found = operations.get(name=deployment.name, endpoint_name=deployment.endpoint) if given is None else given
-        state = str(getattr(found.provisioning_state, "value", found.provisioning_state) or "")
-        if state not in _SETTLED:
-            raise ServiceError(_unsettled(deployment, state))
-        if "enable_app_insights" in wanted:
-            found.app_insights_enabled = wanted["enable_app_insights"]
-        found.data_collector = _collector(found.data_collector, wanted.get("collect_model_data"), deployment.ml_client)
-        sent = copy.copy(found)  # the SDK takes apart what it sends
-        sent.data_collector = _collector(found.data_collector, None, deployment.ml_client)
-        poller = operations.begin_create_or_update(sent)
+        poller = _fetched(deployment, wanted) if given is None else _given(deployment, wanted, given)
+        if poller is None:
+            progress(f"{deployment}: nothing to do, it is so already")
+            return
         _wait(poller, deployment, progress)
         poller.result()
-    except azure.ResourceNotFoundError as error:
-        raise ServiceNotFound(f"there is no deployment {deployment}: {_short(error)}") from error
     except azure.ClientAuthenticationError as error:
         raise ServiceError(_foreign(deployment, error)) from error
     except azure.HttpResponseError as error:
@@ -123,6 +118,63 @@ def update(deployment: Deployment, wanted: dict[str, bool], *, given: Any = None
         raise ServiceError(f"{deployment} was not switched: {_short(error)}") from error
     except (azure.AzureError, ours) as error:
         raise ServiceError(f"{deployment} was not switched: {_short(error)}") from error
+
+
+def _fetched(deployment: Deployment, wanted: Mapping[str, bool]) -> Any:
+    """Change the deployment as the service has it; what waits for that, or None where nothing changes."""
+    client = deployment.ml_client
+    rest = client.online_deployments._online_deployment  # noqa: SLF001 - the entities around it lose settings
+    where = {
+        "resource_group_name": client.resource_group_name,
+        "workspace_name": client.workspace_name,
+        "endpoint_name": deployment.endpoint,
+        "deployment_name": deployment.name,
+    }
+    try:
+        found = rest.get(**where)
+    except import_module("azure.core.exceptions").ResourceNotFoundError as error:
+        raise ServiceNotFound(f"there is no deployment {deployment}: {_short(error)}") from error
+    properties = found.properties
+    _check_state(deployment, properties.provisioning_state)
+    changed = False
+    insights = wanted.get("enable_app_insights")
+    if insights is not None and bool(properties.app_insights_enabled) != insights:
+        properties.app_insights_enabled, changed = insights, True
+    collect = wanted.get("collect_model_data")
+    if collect is not None:
+        mode = "Enabled" if collect else "Disabled"
+        if properties.data_collector is not None:
+            for one in properties.data_collector.collections.values():
+                if str(one.data_collection_mode).rpartition(".")[2].lower() != mode.lower():
+                    one.data_collection_mode, changed = mode, True
+        elif collect:
+            made = {name: {"dataCollectionMode": mode, "dataId": _register(deployment, name)} for name in COLLECTIONS}
+            properties.data_collector, changed = {"collections": made}, True
+    return rest.begin_create_or_update(**where, body=found, polling_interval=_POLL_SECONDS) if changed else None
+
+
+def _register(deployment: Deployment, collection: str) -> str:
+    """Register the data of a collection, as the SDK does for a new deployment; its id."""
+    entities = import_module("azure.ai.ml.entities")
+    data = deployment.ml_client.data
+    name, version = f"{deployment.endpoint}-{deployment.name}-{collection}", "1"
+    path = f"{_PATH}/{deployment.endpoint}/{deployment.name}/{collection}"
+    try:
+        made = data.get(name=name, version=version)
+    except import_module("azure.core.exceptions").ResourceNotFoundError:
+        made = data.create_or_update(entities.Data(name=name, version=version, path=path, type="uri_folder"))
+    return str(made.id)
+
+
+def _given(deployment: Deployment, wanted: Mapping[str, bool], entity: Any) -> Any:
+    """Change the deployment that the caller has, and send it; what waits for that."""
+    _check_state(deployment, entity.provisioning_state)
+    if "enable_app_insights" in wanted:
+        entity.app_insights_enabled = wanted["enable_app_insights"]
+    entity.data_collector = _collector(entity.data_collector, wanted.get("collect_model_data"), deployment.ml_client)
+    sent = copy.copy(entity)  # the SDK takes apart what it sends
+    sent.data_collector = _collector(entity.data_collector, None, deployment.ml_client)
+    return deployment.ml_client.online_deployments.begin_create_or_update(sent)
 
 
 def _collector(before: Any, enabled: bool | None, ml_client: Any) -> Any:
@@ -149,13 +201,13 @@ def _collector(before: Any, enabled: bool | None, ml_client: Any) -> Any:
 
 
 def _asset(data: Any, ml_client: Any) -> Any:
-    """What a collection is registered as; of a deployment that was fetched it is the id of a data asset."""
+    """What a collection is registered as. A text is the id of a data asset, with which the SDK could do nothing."""
     found = _DATA.search(data) if isinstance(data, str) else None
     if not found:
         return data
     # With its path: the SDK registers it again, and would say its own place instead.
-    path = ml_client.data.get(name=found[1], version=found[2]).path
-    return sys.modules["azure.ai.ml.entities"].DataAsset(name=found[1], version=found[2], path=path)
+    path = ml_client.data.get(name=found["name"], version=found["version"]).path
+    return sys.modules["azure.ai.ml.entities"].DataAsset(name=found["name"], version=found["version"], path=path)
 
 
 def _wait(poller: Any, deployment: Deployment, progress: Progress) -> None:
@@ -171,18 +223,21 @@ def _wait(poller: Any, deployment: Deployment, progress: Progress) -> None:
             return
 
 
-def _unsettled(deployment: Deployment, state: str) -> str:
-    logs = f'ml_client.online_deployments.get_logs("{deployment.name}", "{deployment.endpoint}", 100)'
-    if state == "Failed":
-        return f"{deployment} is in state Failed, so nothing was switched: {logs} says why; deploy it again first"
-    return f"{deployment} is in state {state}, so nothing was switched: wait until that is over"
+def _check_state(deployment: Deployment, found: Any) -> None:
+    state = str(getattr(found, "value", found) or "")
+    if state in _SETTLED:
+        return
+    way_out = "wait until that is over"
+    if state in _ENDED:
+        logs = f'ml_client.online_deployments.get_logs("{deployment.name}", "{deployment.endpoint}", 100)'
+        way_out = f"{logs} says why; deploy it again first"
+    raise ServiceError(f"{deployment} is in state {state}, so nothing was switched: {way_out}")
 
 
 def _foreign(deployment: Deployment, error: Exception) -> str:
     return (
-        f"Azure does not accept this sign-in for {deployment}; if it is in another tenant: "
-        "MLClient(InteractiveBrowserCredential(tenant_id=...), ...), or az login --tenant, or AZURE_TENANT_ID. "
-        f"{_short(error)}"
+        f"Azure does not accept this sign-in for {deployment}; if it is in another tenant: az login --tenant, or "
+        f"MLClient(InteractiveBrowserCredential(tenant_id=...), ...). {_short(error)}"
     )
 
 

@@ -13,16 +13,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from scoretrace import notes, process, read, settings, switches
+from scoretrace import read, settings, switches
 from scoretrace.errors import ServiceError, ServiceNotFound, SettingsError, SourceError
 from scoretrace.item import ExceptionItem, Item, Thrown
 from scoretrace.near import near
 from scoretrace.schema import SEVERITIES
 from scoretrace.service.configuration import DeployConfiguration, deploy_configuration, flags
-from scoretrace.setting_values import path_part
+from scoretrace.setting_values import service_part
 from scoretrace.summary import severity, summary, time
-
-_PAGE = 2_000  # items that are read at first; four times as many each time that is not enough
 
 
 class Webservice:
@@ -111,27 +109,18 @@ class Webservice:
         """
         if not isinstance(num_lines, int) or num_lines < 0:
             raise SettingsError(f"num_lines is {num_lines!r:.80}: it must be a whole number, 0 or more")
-        count = max(_PAGE, num_lines)
-        while True:
-            try:
-                found = read.newest(self.home, count)
-            except SourceError:  # switched, and never started
-                return ""
-            lines = deque(self._lines(found, init=init), maxlen=num_lines)
-            if len(lines) == num_lines or len(found) < count:
-                return "\n".join(lines)
-            count *= 4
-
-    def _lines(self, items: Iterable[Item], *, init: bool) -> Iterator[str]:
-        mine = _folder(self.name)
-        for item in items:
-            if _folder(item.cloud_role_name or "default") == mine and not (init and item.operation_id):
-                yield from _text(item).rstrip("\n").split("\n")
+        keep = _in_no_operation if init else None
+        try:
+            found = read.newest(self.home, num_lines, app_name=service_part(self.name), keep=keep)
+        except SourceError:  # switched, and never started
+            return ""
+        # A row is a line or more, so the last rows have the last lines.
+        return "\n".join(deque(_lines(found), maxlen=num_lines))
 
     @classmethod
     def list(cls, home: str | os.PathLike[str] | None = None) -> list[str]:
         """The names of the services that a home knows, sorted; in lower case where only their folder is known."""
-        return sorted(_services(settings.home() if home is None else Path(home)).values())
+        return sorted(switches.services(settings.home() if home is None else Path(home)).values())
 
 
 class AksWebservice(Webservice):
@@ -147,36 +136,25 @@ class AciWebservice(Webservice):
 
 
 def _known(home: Path, name: str) -> None:
-    names = _services(home)
-    if _folder(name) in names:
+    names = switches.services(home)
+    if service_part(name) in names:
         return
     if not home.is_dir():
         raise ServiceNotFound(f"there is no home {home}: run the service once, or name another home")
     hint = near(name, names.values())
     if not hint:
-        there_are = f"there are {', '.join(sorted(names.values())[:10])}" if names else "nothing was recorded there yet"
-        hint = f": {there_are} (Webservice(name, must_exist=False) switches before the first start)"
+        listed = ", ".join(sorted(names.values())[:10])
+        hint = f": there are {listed}" if names else ": nothing has run there yet"
     raise ServiceNotFound(f"there is no service {name} in {home}{hint}")
 
 
-def _services(home: Path) -> dict[str, str]:
-    """The services that a home knows: by their folder, how they are written."""
-    names = {path.stem: path.stem for path in (home / "state" / "switches").glob("[!.]*.json")}
-    for path in (home / "telemetry").glob("*_*"):
-        name = path.name.rpartition("_")[0]
-        names[name] = name
-    for path in (home / "modeldata").glob("*/*/*/*"):  # <subscription>/<resource group>/<workspace>/<service>
-        if path.is_dir() and "modelDataCollector" not in path.parts:
-            names[_folder(path.name)] = path.name
-    living = [(telemetry.settings.home, telemetry.settings.service) for telemetry in process.known()]
-    for where, name in [*living, *((home, note.service) for note in notes.read(home))]:
-        if where.absolute() == home.absolute():
-            names[_folder(name)] = name
-    return names
+def _in_no_operation(item: Item) -> bool:
+    return not item.operation_id
 
 
-def _folder(service: str) -> str:
-    return path_part(service).lower()
+def _lines(items: Iterable[Item]) -> Iterator[str]:
+    for item in items:
+        yield from _text(item).rstrip("\n").split("\n")
 
 
 def _text(item: Item) -> str:
