@@ -33,7 +33,7 @@ def commands() -> str:
         "`query`) the URL of a container or account.",
         "",
     ]
-    with click.Context(cli, info_name="scoretrace") as context:
+    with cli.make_context("scoretrace", ["completion"]) as context:
         for topic, names in COMMANDS.items():
             page += [f"## {topic}", ""]
             for name in names:

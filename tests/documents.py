@@ -1,5 +1,6 @@
 """The blocks of code in the documents, and how each kind is run."""
 
+import json
 import os
 import re
 import shlex
@@ -12,7 +13,10 @@ from typing import NamedTuple
 import click
 import tomllib
 
+from processes import until
+from scoretrace import read
 from scoretrace.cli import cli
+from scoretrace.settings import known_names
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -66,19 +70,56 @@ def run_console(block, folder, environment):
             assert re.search(pattern, said), f"{line}\n{said}"
 
 
-def check_shell(block):
-    """Lines that set a machine up: what they name is there, and a command of ours has these options."""
+def run_shell(block, folder, environment, connection_string):
+    """
+    Lines that set a machine up, or go on for ever.
+
+    What they install is an extra of ours; the sidecar and the endpoint of our own run; what goes to Azure is taken
+    apart as it would be, and not run.
+    """
     for line in block.code.strip().splitlines():
         words = shlex.split(line, comments=True)
         if words[:2] == ["pip", "install"]:
             ours = [match for word in words[2:] for match in re.findall(r"(?:scoretrace|\.)\[([\w,-]+)\]", word)]
             assert all(set(extras.split(",")) <= EXTRAS for extras in ours), line
+        elif line == "scoretrace export --follow":
+            given = {**environment, "APPLICATIONINSIGHTS_CONNECTION_STRING": connection_string}
+            with subprocess.Popen(words, cwd=folder, env=given, stderr=subprocess.PIPE, text=True) as process:
+                assert until((Path(environment["SCORETRACE_HOME"]) / "state" / "cursors").exists)
+                process.send_signal(signal.SIGINT)
+                assert "delivered" in process.stderr.read()
+        elif words[0] == "curl":
+            _ask_endpoint(line, folder, environment)
         elif words[0] == "scoretrace":
             _parsed(words[1:])
         elif words[0] == "make":
             assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE), line
         else:
-            assert words[0] in {"export", "curl"}, line
+            assert words[0] == "export", line
+            assert words[1].partition("=")[0] in known_names(), line
+
+
+def _ask_endpoint(line, folder, environment):
+    """Curl asks a `scoretrace serve` of its own, on another port than the documents name."""
+    command = ["scoretrace", "serve", "--port", "0"]
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        port = re.search(r"127\.0\.0\.1:(\d+)", process.stdout.readline())[1]
+        ended = subprocess.run(["bash", "-c", line.replace("8317", port)], capture_output=True, text=True, timeout=60)
+        process.send_signal(signal.SIGINT)
+    assert json.loads(ended.stdout)["tables"], ended.stdout + ended.stderr
+
+
+def run_json(block, folder, environment):
+    """A `logging.json` is used as one."""
+    code = (
+        "import json, logging.config, sys\nlogging.config.dictConfig(json.loads(sys.argv[1]))\nlogging.warning('one')"
+    )
+    assert "TelemetryHandler" in block.code
+    subprocess.run(
+        [sys.executable, "-c", code, block.code], cwd=folder, env=environment, check=True, capture_output=True
+    )
+    newest = read.newest(environment["SCORETRACE_HOME"], 1)
+    assert [item.message for item in newest] == ["one"]
 
 
 def _parsed(words):

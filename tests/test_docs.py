@@ -1,6 +1,5 @@
 """The documents say what there is, and what they claim is held by tests that exist."""
 
-import json
 import os
 import re
 import subprocess
@@ -8,9 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import scoretrace
-from documents import DOCUMENTS, blocks, check_shell, run_console, shell_environment
+from documents import DOCUMENTS, blocks, run_console, run_json, run_shell, shell_environment
+from scoretrace.cli import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = [*(ROOT / "tests").glob("test_*.py"), *(ROOT / "tests" / "azureml").glob("test_*.py")]
@@ -31,6 +32,16 @@ def test_pages_made_from_the_code_are_what_the_code_says(page):
         cwd=DOCS, capture_output=True, text=True, encoding="utf-8", check=True,
     )  # fmt: skip
     assert (DOCS / page).read_text(encoding="utf-8") == made.stdout
+
+
+def test_the_page_of_commands_is_what_they_say():
+    """As they are called, at the width of the page."""
+    page = (DOCS / "commands.md").read_text(encoding="utf-8")
+    for name in cli.commands:
+        shown = CliRunner().invoke(
+            cli, [name, "--help"], prog_name="scoretrace", terminal_width=100, max_content_width=100
+        )
+        assert f"```text\n{shown.stdout}```" in page
 
 
 @pytest.mark.parametrize("bundled", scoretrace.queries(), ids=lambda bundled: bundled.name)
@@ -69,7 +80,7 @@ def test_the_architecture_has_every_module_and_no_other():
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
-def test_every_block_of_a_document_runs(document, tmp_path, monkeypatch, capsys):
+def test_every_block_of_a_document_runs(document, tmp_path, monkeypatch, capsys, endpoint):
     """From the first to the last in one folder, as a reader would: Python, shell, JSON, Kusto, tests."""
     monkeypatch.chdir(tmp_path)
     home = tmp_path / ".scoretrace"
@@ -80,13 +91,14 @@ def test_every_block_of_a_document_runs(document, tmp_path, monkeypatch, capsys)
         if block.language == "python" and not block.words:
             exec(compile(block.code, where, "exec"), namespace)
         elif block.language == "python":
-            compile(block.code, where, "exec")  # and see below
+            compile(block.code, where, "exec")  # below, and in the environment of the SDKs
+            assert set(block.words) <= {"alone", "sdk"}, where
         elif block.language == "console":
             run_console(block, tmp_path, shell_environment(home))
         elif block.language == "sh":
-            check_shell(block)
+            run_shell(block, tmp_path, shell_environment(home), endpoint.connection_string)
         elif block.language == "json":
-            json.loads(block.code)
+            run_json(block, tmp_path, shell_environment(home))
         elif block.language == "kql":
             queries.append(block.code)
         elif block.language == "pytest":
@@ -123,6 +135,35 @@ def test_what_a_script_has_before_and_after_runs(document, block, endpoint, tmp_
         cwd=tmp_path, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
+    if "scoretrace" in block.code:
+        rows = scoretrace.query("union traces, (modelData | project message = 'collected')", source=tmp_path / "home")
+        assert rows.rows
+
+
+def test_rows_keep_their_columns_from_before_to_after(endpoint, tmp_path):
+    """Message, severity and dimensions of opencensus-ext-azure, as the service gets them."""
+    page = DOCS / "migrating.md"
+    before, after = [block for block in blocks(page) if "alone" in block.words][:2]
+    assert "opencensus" in before.code
+    assert "scoretrace" in after.code
+    got = []
+    for number, block in enumerate((before, after), start=1):
+        subprocess.run(
+            [sys.executable, "-c", block.code],
+            env={
+                **os.environ,
+                "APPLICATIONINSIGHTS_CONNECTION_STRING": endpoint.connection_string,
+                "SCORETRACE_HOME": str(tmp_path / "home"),
+            },
+            cwd=tmp_path, check=True, capture_output=True, timeout=120,
+        )  # fmt: skip
+        endpoint.wait_for(number)
+        data = endpoint.envelopes[-1]["data"]["baseData"]
+        got.append((data["message"], str(data["severityLevel"]), str(data["properties"]["rows"])))
+
+    assert got[0] == ("scored", "1", "3")
+    assert got[1][0::2] == ("scored", "3")
+    assert got[1][1] in {"1", "Information"}
 
 
 @pytest.mark.parametrize("document", [*DOCUMENTS, *ROOT.glob("*.md")], ids=lambda path: path.stem)

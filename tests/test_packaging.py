@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import scoretrace
+from documents import blocks, run_console
 
 ROOT = Path(__file__).resolve().parents[1]
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
@@ -23,6 +24,7 @@ with scoretrace.configure(service="svc") as telemetry:
     scoretrace.ModelDataCollector("m", "inputs").collect([1, 2])
 assert telemetry.stats()["items"] == 2, telemetry.stats()
 scoretrace.update("svc", enable_app_insights=False)
+assert scoretrace.Webservice("svc").switches()["enable_app_insights"] is False
 """
 
 
@@ -40,7 +42,7 @@ def found(version):
 
 
 EVERYWHERE = os.environ.get("SCORETRACE_TEST_INSTALL") == "1"
-PYTHONS = [pytest.param(found(version), id=version) for version in VERSIONS if found(version)]
+PYTHONS = [pytest.param(found(version), id=version) for version in VERSIONS]
 
 
 @pytest.fixture(scope="module", name="built")
@@ -55,6 +57,8 @@ def _built(tmp_path_factory):
 
 def pip(python, folder, *words):
     """The pip of the tests at work on a new environment, which needs none of its own; gives its interpreter."""
+    if not python:
+        pytest.skip("this machine does not have that Python: pyenv or the system's packages install it")
     subprocess.run([python, "-m", "venv", "--without-pip", str(folder)], check=True, capture_output=True)
     inside = str(folder / ("Scripts" if os.name == "nt" else "bin") / "python")
     command = [
@@ -92,22 +96,24 @@ def test_the_wheel_alone_logs(built, tmp_path, python):
 
 
 def test_a_stranger_comes_to_a_first_row(built, tmp_path):
-    """From the sdist, with the lines of the README."""
+    """From the sdist, with the lines of the README: one that installs, and four more at the most."""
     inside = pip(sys.executable, tmp_path / "environment", "install", f"{built[1]}[cli,query]")
     command = str(Path(inside).with_name("scoretrace"))
-    (tmp_path / "score.py").write_text("def run(data):\n    print(data)\n    return len(data)\n")
-    (tmp_path / "requests.ndjson").write_text("[1, 2, 3]\n[4, 5]\n")
+    first, typed = [block for block in blocks(ROOT / "README.md") if block.language in {"sh", "console"}][:2]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "SCORETRACE"))}
+    run_console(typed, tmp_path, {**clean, "PATH": f"{Path(inside).parent}{os.pathsep}{os.environ['PATH']}"})
 
+    assert first.code.strip() == "pip install 'scoretrace[cli,query]'"
+    assert typed.code.count("$ ") <= 4
     assert run(command, "--version", cwd=tmp_path).strip() == f"scoretrace, version {scoretrace.__version__}"
-    run(command, "run", "score.py", "requests.ndjson", cwd=tmp_path)
     shown = run(command, "query", "traces | project text = tostring(customDimensions.Contents)", cwd=tmp_path)
     assert [line for line in shown.splitlines() if line] == ['{"text":"[1, 2, 3]"}', '{"text":"[4, 5]"}']
     assert "there is no" not in run(command, "queries", "failures", cwd=tmp_path)
 
 
-@pytest.mark.parametrize("python", PYTHONS if EVERYWHERE else [PYTHONS[0], PYTHONS[-1]])
+@pytest.mark.parametrize("python", PYTHONS if EVERYWHERE else PYTHONS[-1:])
 def test_all_of_it_can_be_installed(built, tmp_path, python):
-    """`[all]` is resolved for the oldest and the newest; `make test-install` installs and uses it on each."""
+    """`[all]` is resolved for the newest; `make test-install` installs and uses it on each."""
     if not EVERYWHERE:
         pip(python, tmp_path / "environment", "install", "--dry-run", "--only-binary", ":all:", f"{built[0]}[all]")
         return

@@ -99,9 +99,9 @@ for number in range(3_000):
         process.kill()
 
 
-@pytest.mark.parametrize("text", ["[]", '{"enable_app_insights": "no"}', ""])
+@pytest.mark.parametrize("text", ["[]", '{"enable_app_insights": "no"}', "", '{"enabled": false}'])
 def test_nonsense_leaves_it_on(telemetry, home, items, text):
-    """A list, a text where a flag belongs, an empty file."""
+    """A list, a text where a flag belongs, an empty file, a name that is none."""
     path = home / "state" / "switches" / "svc.json"
     path.parent.mkdir(parents=True)
     path.write_text(text)

@@ -125,7 +125,9 @@ def _home(settings: Settings) -> list[Finding]:
         for folder in made:
             with suppress(OSError):
                 folder.rmdir()
-    found = [Finding("home", f"{home} can be written, {free // 1024**2:,} MB free", ok=free > _LEAST_FREE)]
+    has_room = free > _LEAST_FREE
+    state = "can be written" if has_room else "is almost full, so rows are kept in memory and then lost"
+    found = [Finding("home", f"{home} {state}: {free // 1024**2:,} MB free", ok=has_room)]
     if settings.disabled:
         found.append(Finding("home", "disabled: nothing is captured", ok=False))
     for path, why in switches.faults(home):

@@ -19,6 +19,7 @@ from scoretrace.errors import MissingExtraError, SourceError
 from scoretrace.formats import unknown
 from scoretrace.item import Item
 from scoretrace.moments import When, moment
+from scoretrace.optional import installed
 from scoretrace.quarantine import Quarantine
 from scoretrace.read import Blob
 from scoretrace.rows import Reader
@@ -218,14 +219,17 @@ class Export:
 
     def df(self, table: str | None = None) -> Any:
         """The rows of *table* as a pandas DataFrame; see `relation`."""
+        installed("pandas", "Export.df()")
         return self._relation(table, _duckdb().default_connection()).df()
 
     def pl(self, table: str | None = None) -> Any:
         """The rows of *table* as a polars DataFrame; see `relation`."""
+        installed("polars", "Export.pl()")
         return self._relation(table, _duckdb().default_connection()).pl()
 
     def arrow(self, table: str | None = None) -> Any:
         """The rows of *table* as a pyarrow Table; see `relation`."""
+        installed("pyarrow", "Export.arrow()")
         return self._relation(table, _duckdb().default_connection()).to_arrow_table()
 
     def to_parquet(self, folder: str | os.PathLike[str]) -> list[Path]:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -30,7 +31,7 @@ _log = logging.getLogger("scoretrace")
 SAID = {"enable_app_insights": "recording", "collect_model_data": "collecting model data"}
 
 
-class Switches(msgspec.Struct, frozen=True, omit_defaults=True):
+class Switches(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """What is on or off; None where nobody said anything, and what was configured counts."""
 
     enable_app_insights: bool | None = None
@@ -65,7 +66,7 @@ def put(home: Path, service: str, **changes: bool) -> Switches:
     """
     Say *changes* in the file of *service*, and leave the rest of it as it is.
 
-    The file is replaced whole. Processes see it within two seconds.
+    The file is replaced whole. Processes see it within two seconds, this one at once.
 
     Raises:
         OSError: it cannot be written.
@@ -75,6 +76,10 @@ def put(home: Path, service: str, **changes: bool) -> Switches:
         said = {} if len(changes) == len(SAID) else msgspec.structs.asdict(read(home, service))
         found = Switches(**{**said, **changes})
         FolderBlobs(home).put(_name(service), msgspec.json.encode(found))
+    path = path_of(home, service).absolute()
+    for watch in list(_watches):
+        if watch.path.absolute() == path:
+            watch.look_now()
     return found
 
 
@@ -138,16 +143,31 @@ def switched_off(home: Path) -> list[tuple[str, str]]:
     return found
 
 
+_watches: weakref.WeakSet[Watch] = weakref.WeakSet()  # of this process
+
+
 class Watch:
     """
     One *switch* of *service* in *home*, looked at twice a second at the most, and only when somebody asks.
 
-    It is *configured* on or off where the file does not say.
+    It is *configured* on or off where the file does not say. *hurry* is called
+    when this process has changed the file: whoever remembers an answer forgets it.
     """
 
-    def __init__(self, home: Path, service: str, switch: str, *, configured: bool = True) -> None:
+    def __init__(
+        self,
+        home: Path,
+        service: str,
+        switch: str,
+        *,
+        configured: bool = True,
+        hurry: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._hurry = hurry
+        _watches.add(self)
         self.path = path_of(home, service)
         self.off_since = 0  # in ticks, when it is off
+        self._said = ""
         remember(home, service)
         self._switch = switch
         self._configured = self._is_on = configured
@@ -158,9 +178,16 @@ class Watch:
         """What the file says. Never raises; a file that cannot be read leaves everything as it was."""
         if time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + LOOK_SECONDS
-            with suppress(Exception):  # a home that cannot be looked at now
+            try:
                 self._look()
+            except Exception as error:  # noqa: BLE001 - a home that cannot be looked at now, a folder in its place
+                self._say(error)
         return self._is_on
+
+    def look_now(self) -> None:
+        """Ask the file with the next question, however soon that comes."""
+        self._look_at = float("-inf")
+        self._hurry()
 
     def _look(self) -> None:
         try:
@@ -174,9 +201,12 @@ class Watch:
             return
         data = self.path.read_bytes()
         self._stamp = stamp
-        try:
-            self._turn(msgspec.json.decode(data, type=Switches))
-        except msgspec.MsgspecError as error:
+        self._said = ""
+        self._turn(msgspec.json.decode(data, type=Switches))
+
+    def _say(self, error: Exception) -> None:
+        if self._said != str(error):
+            self._said = str(error)
             _log.warning("%s is not understood, everything stays as it is: %s", self.path, error)
 
     def _turn(self, found: Switches) -> None:

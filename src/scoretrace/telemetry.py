@@ -75,7 +75,11 @@ class Telemetry:
             written=self._written,
         )
         self._choose = Chooser(settings.processors, dict(settings.sampling_percentage), self._count)
-        self._switch = Watch(settings.home, settings.service, "enable_app_insights") if journal is None else None
+        self._switch = (
+            Watch(settings.home, settings.service, "enable_app_insights", hurry=self._forget_lane)
+            if journal is None and not settings.disabled
+            else None
+        )
         self.is_plain = self._choose.leaves("trace")
         self._requests_are_plain = self._choose.leaves("request")
         self._ids = Ids()
@@ -178,6 +182,11 @@ class Telemetry:
         if self._switch is None or self.settings.disabled or self._rests or type(item) is not Request:
             return False
         return item.timestamp is not None and item.timestamp < self._switch.off_since
+
+    def _forget_lane(self) -> None:
+        """The fast lane asks once a second whether it is on; a new one asks at once."""
+        for handler in list(self.handlers):
+            handler.arm()
 
     def lane(self) -> Lane:
         """The parts of the fast lane: see `capture.handler`."""

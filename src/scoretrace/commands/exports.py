@@ -24,7 +24,7 @@ _SET_ASIDE = 3
 
 
 @click.command("read")
-@click.argument("source", required=False)
+@click.argument("source", required=False, type=click.Path())
 @click.option(
     "-t", "--table", "chosen_tables", multiple=True, help="traces, requests, AppTraces, ...; without it, what there is."
 )
@@ -215,7 +215,7 @@ def sync(
 
 
 @click.command("compact")
-@click.argument("source", required=False)
+@click.argument("source", required=False, type=click.Path())
 @click.option("--drop", is_flag=True, help="Remove these files; they can be made again.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no summary.")
 def compact(source: str | None, drop: bool, quiet: bool) -> None:

@@ -20,6 +20,7 @@ def source_option(command: F) -> F:
         "--source",
         "source",
         metavar="SOURCE",
+        type=click.Path(),
         help="A home folder, a folder of exports, one file, or a container. [default: SCORETRACE_HOME, or .scoretrace]",
     )(command)
 
@@ -43,7 +44,9 @@ def output_options(command: F) -> F:
 
 def home_option(what: str) -> Callable[[F], F]:
     """``--home``; *what* says what it is to the command."""
-    return click.option("--home", help=f"{what} [default: SCORETRACE_HOME, or .scoretrace]")
+    return click.option(
+        "--home", metavar="FOLDER", type=click.Path(), help=f"{what} [default: SCORETRACE_HOME, or .scoretrace]"
+    )
 
 
 def service_option(command: F) -> F:

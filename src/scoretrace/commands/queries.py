@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 import scoretrace
 from scoretrace.bounds import MEMORY
@@ -17,9 +18,10 @@ from scoretrace.errors import UnknownNameError
 _KEYWORDS = {"source", "timespan", "timeout", "memory"}  # of scoretrace.query
 
 
-def _names(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """The bundled queries that a shell may complete."""
-    return [bundled.name for bundled in scoretrace.queries() if bundled.name.startswith(incomplete)]
+def _names(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The bundled queries that a shell may complete, and else files."""
+    found = [CompletionItem(one.name) for one in scoretrace.queries() if one.name.startswith(incomplete)]
+    return found or [CompletionItem(incomplete, type="file")]
 
 
 @click.command()
@@ -148,10 +150,15 @@ def _checked(files: tuple[str, ...]) -> bool:
     return is_good
 
 
+_INDENTED = textwrap.TextWrapper(100, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+
+
 def _show_support() -> None:
     from scoretrace.kql import support
 
     for title, listed in (("answered", support.supported()), ("refused by name", support.refused())):
         for kind, names in listed.items():
             click.echo(f"{kind}, {title}:")
-            click.echo(textwrap.fill(" ".join(names), 100, initial_indent="  ", subsequent_indent="  "))
+            click.echo(
+                textwrap.fill(" ".join(names), 100, break_on_hyphens=False, initial_indent="  ", subsequent_indent="  ")
+            )

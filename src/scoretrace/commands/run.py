@@ -47,7 +47,8 @@ def run(
     REQUESTS holds one JSON value a line; - reads stdin. The script's init()
     runs once, its run() for each line, as a request with everything in it. A
     run() that raises is a failed request, and with --strict the exit code is 1
-    then. A line that is not JSON is named and left out, and the exit code is 1.
+    then. A line that is not JSON is named and left out, and the exit code is 1,
+    as it is where rows were lost because the disk is full.
 
     \b
       scoretrace run score.py requests.ndjson
@@ -60,7 +61,8 @@ def run(
     lines = sys.stdin.buffer if requests == "-" else requests
     try:
         with _progress(requests, quiet=quiet) as advance:
-            scoretrace.configure(home=home, service=service)  # after the bar, which may stand in for stdout
+            # After the bar, which may stand in for stdout.
+            telemetry = scoretrace.configure(home=home, service=service)
             outcomes = scoretrace.score(script, lines, done=lambda outcome: _scored(outcome, requests, sink, advance))
     finally:
         if sink is not None:
@@ -74,8 +76,17 @@ def run(
         refused = tally.refusals().total()
         if refused:
             said += f", {count(refused, 'call')} of collect refused"
+        if telemetry.settings.disabled:
+            said += "; nothing was recorded: OTEL_SDK_DISABLED says so"
+        elif not telemetry.is_on():
+            name = telemetry.settings.service
+            said += f"; telemetry of {name} is off: scoretrace update {name} --app-insights on"
         click.echo(said, err=True)
-    if bad or (strict and failed):
+    telemetry.shutdown()
+    lost = sum(telemetry.stats()["lost"].values())
+    if lost:
+        click.echo(f"{count(lost, 'row')} lost: {telemetry.settings.home} does not take them", err=True)
+    if bad or lost or (strict and failed):
         ctx.exit(1)
 
 

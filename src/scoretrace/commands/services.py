@@ -12,6 +12,7 @@ from scoretrace.errors import ServiceNotFound
 
 _AZURE = "azure:"
 _STATES = {"on": True, "off": False}
+_STATE = click.Choice(list(_STATES), case_sensitive=False)
 _SAID = {True: "on", False: "off", None: "as configured"}
 
 
@@ -22,8 +23,14 @@ def _names(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> 
 
 @click.command()
 @click.argument("name", shell_complete=_names)
-@click.option("--app-insights", type=click.Choice(list(_STATES)), help="Whether telemetry is recorded.")
-@click.option("--model-data", type=click.Choice(list(_STATES)), help="Whether inputs and predictions are collected.")
+@click.option(
+    "--app-insights", type=click.Choice(list(_STATES), case_sensitive=False), help="Whether telemetry is recorded."
+)
+@click.option(
+    "--model-data",
+    type=click.Choice(list(_STATES), case_sensitive=False),
+    help="Whether inputs and predictions are collected.",
+)
 @home_option("The home that NAME is in.")
 @click.option("--create", is_flag=True, help="Switch a service of which the home knows nothing yet.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing of what is on now, or of how far it is.")

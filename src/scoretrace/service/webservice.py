@@ -78,7 +78,8 @@ class Webservice:
         try:
             switches.put(self.home, self.name, **wanted)
         except OSError as error:
-            raise ServiceError(f"{path} cannot be written, nothing is switched: {error.strerror or error}") from error
+            why = "there is a folder in its place, remove it" if path.is_dir() else error.strerror or str(error)
+            raise ServiceError(f"{path} cannot be written, nothing is switched: {why}") from error
         except ValueError as error:
             missing = next(name for name in switches.SAID if name not in wanted)
             raise ServiceError(
@@ -161,9 +162,12 @@ def _text(item: Item) -> str:
     """An item as the lines of a log."""
     level = severity(item)
     kind = "" if item.kind in {"trace", "exception"} else f"{item.kind} "
-    line = f"{time(item) or '-'} {SEVERITIES[1 if level is None else level]:<11} {kind}{summary(item)}"
-    stacks = [_stack(thrown) for thrown in item.details] if isinstance(item, ExceptionItem) else []
-    return "\n".join([line, *filter(None, stacks)])
+    lines = [f"{time(item) or '-'} {SEVERITIES[1 if level is None else level]:<11} {kind}{summary(item)}"]
+    for number, thrown in enumerate(item.details if isinstance(item, ExceptionItem) else ()):
+        if number:
+            lines.append(f"  caused by {thrown.type_name}: {thrown.message}")
+        lines.append(_stack(thrown))
+    return "\n".join(filter(None, lines))
 
 
 def _stack(thrown: Thrown) -> str:
