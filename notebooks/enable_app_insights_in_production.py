@@ -4,9 +4,11 @@
 # The notebook of the Azure ML documentation, done on this machine: a model is trained and served by the real scoring server,
 # telemetry is switched on while it runs, looked at, and switched off again. Below each step is what differs in Azure.
 #
-# It needs `pip install 'scoretrace[azure,cli,query,demo]' azureml-inference-server-http`, and no Azure.
+# It needs no Azure, but `pip install 'scoretrace[azure,cli,query,demo]' azureml-inference-server-http notebook`. This page is the
+# `.ipynb`; the `.py` beside it is its source, and runs by itself too.
 
 # %%
+import atexit
 import http.client
 import json
 import os
@@ -74,7 +76,7 @@ def run(raw_data):
 # %%
 configuration = scoretrace.AksWebservice.deploy_configuration(enable_app_insights=False)
 service = scoretrace.AksWebservice("diabetes", must_exist=False)
-service.update(**configuration)
+service.update(**configuration.switches())
 configuration
 
 # %% [markdown]
@@ -95,6 +97,7 @@ server = subprocess.Popen(
     stdout=subprocess.DEVNULL,
     stderr=subprocess.DEVNULL,
 )
+atexit.register(server.terminate)  # also where a cell fails
 
 
 def call(method, path, body=None):
@@ -127,7 +130,9 @@ score(diabetes.data[:2].tolist())
 
 # %%
 time.sleep(1)
-list(Path(".scoretrace").glob("telemetry/**/*.blob"))
+recorded = list(Path(".scoretrace").glob("telemetry/**/*.blob"))
+assert not recorded
+recorded
 
 # %% [markdown]
 # ## 4. Switch telemetry on
@@ -153,7 +158,9 @@ score([[1, 2, 3]])  # three features instead of ten: this request fails
 scoretrace.query("requests-by-result").df()
 
 # %%
-scoretrace.query('traces | where customDimensions contains "input" | limit 5 | project timestamp, message, customDimensions').df()
+printed = scoretrace.query("traces | where message == 'STDOUT' | limit 5 | project timestamp, printed = customDimensions.Contents").df()
+assert printed["printed"].str.contains("input").all()
+printed
 
 # %% [markdown]
 # What failed, and why:
@@ -177,8 +184,13 @@ score(diabetes.data.tolist() * 4)
 large = scoretrace.query("diverted-payloads").dicts()[0]
 large
 
+# %% [markdown]
+# In Azure the original is in blob storage, where `storage` (or `AZURE_STORAGE_CONNECTION_STRING`) names an account; `payload_uri` of the
+# row is its address.
+
 # %%
 original = json.loads(scoretrace.payload(large["itemId"]))
+assert len(original["input"]) == len(original["output"]) == 4 * len(diabetes.data)
 f"{len(original['input']):,} rows in, {len(original['output']):,} out, {large['bytes']:,} bytes"
 
 # %% [markdown]
@@ -203,7 +215,7 @@ scoretrace.query(
 # In Azure: `scoretrace.query("response-times", source="azure:/subscriptions/.../components/my-insights")`.
 #
 # ## 8. Switch it off
-# What was recorded stays; nothing is added.
+# What was recorded stays; nothing is added. In Azure it is the same call as in step 4, with `False`.
 
 # %%
 service.update(enable_app_insights=False)
@@ -211,7 +223,9 @@ time.sleep(2)
 before = scoretrace.query("requests | summarize sum(itemCount)").rows
 score(diabetes.data[:2].tolist())
 time.sleep(0.5)
-before, scoretrace.query("requests | summarize sum(itemCount)").rows
+after = scoretrace.query("requests | summarize sum(itemCount)").rows
+assert before == after
+before, after
 
 # %%
 server.terminate()

@@ -5,9 +5,11 @@
 # inputs and predictions are collected from when they are switched on, read back, joined to requests, and drawn. Below each step is
 # what differs in Azure.
 #
-# It needs `pip install 'scoretrace[azure,cli,query,demo]' azureml-inference-server-http`, and no Azure.
+# It needs no Azure, but `pip install 'scoretrace[azure,cli,query,demo]' azureml-inference-server-http notebook`. This page is the
+# `.ipynb`; the `.py` beside it is its source, and runs by itself too.
 
 # %%
+import atexit
 import http.client
 import json
 import os
@@ -81,7 +83,7 @@ def run(raw_data):
 # %%
 configuration = scoretrace.AksWebservice.deploy_configuration(enable_app_insights=True, collect_model_data=False)
 service = scoretrace.AksWebservice("diabetes", must_exist=False)
-service.update(**configuration)
+service.update(**configuration.switches())
 configuration
 
 # %% [markdown]
@@ -99,6 +101,7 @@ server = subprocess.Popen(
     stdout=subprocess.DEVNULL,
     stderr=subprocess.DEVNULL,
 )
+atexit.register(server.terminate)  # also where a cell fails
 
 
 def call(method, path, body=None):
@@ -130,7 +133,9 @@ score(diabetes.data[:2].tolist())
 # It answers, and nothing was collected:
 
 # %%
-list(Path(".scoretrace").glob("modeldata/**/*.csv"))
+collected = list(Path(".scoretrace").glob("modeldata/**/*.csv"))
+assert not collected
+collected
 
 # %% [markdown]
 # ## 4. Switch collection on
@@ -171,13 +176,15 @@ print("".join(line[:118] + "\n" for line in next(Path(".scoretrace").glob("model
 
 # %%
 rows = scoretrace.read_model_data(model="ridge").df()
+assert len(rows) == len(older)
 rows[["age", "bmi", "bp", "progression"]].describe().round(2)
 
 # %% [markdown]
 # In Azure: `scoretrace.read_model_data("https://<account>.blob.core.windows.net/modeldata", model="ridge", since="7d")`.
 #
 # ## 7. A payload that is too large
-# The rows of collected data are whole however many there are; the print beside them is diverted, and its row says where to.
+# The rows of collected data are whole however many there are; the print beside them is diverted, and its row says where to. In Azure
+# both are in the storage account, below `modeldata`.
 
 # %%
 score(diabetes.data.tolist() * 4)
@@ -188,7 +195,7 @@ len(scoretrace.read_model_data(model="ridge").df())
 
 # %% [markdown]
 # ## 8. Ask about data and requests together
-# `modelData` is a table of the queries on this machine.
+# `modelData` is a table of the queries on this machine; in Azure the files are read first (step 6), and joined on the operation id.
 
 # %%
 scoretrace.query(
@@ -214,13 +221,16 @@ figure.tight_layout()
 
 # %% [markdown]
 # ## 9. Switch it off
+# In Azure it is the same call as in step 4, with `False`.
 
 # %%
 service.update(collect_model_data=False)
 time.sleep(2)
 before = len(scoretrace.read_model_data(model="ridge").df())
 score(diabetes.data[:2].tolist())
-before, len(scoretrace.read_model_data(model="ridge").df())
+after = len(scoretrace.read_model_data(model="ridge").df())
+assert before == after
+before, after
 
 # %%
 server.terminate()

@@ -20,6 +20,8 @@ class Copy:
         self.folder = folder
         for name in ("src", "kusto", "docs"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        (folder / "tests").mkdir()
+        shutil.copy(ROOT / "tests" / "test_public_face.py", folder / "tests")
 
     def write(self, name, text):
         """A new file, in a folder that CONTRIBUTING.md names."""
@@ -31,7 +33,7 @@ class Copy:
     def change(self, name, before, after):
         """A row in a file that is there, and that CONTRIBUTING.md names."""
         assert Path(name).name in CONTRIBUTING
-        path = self.folder / "src" / "scoretrace" / name
+        path = self.folder / ("" if name.startswith("tests/") else "src/scoretrace") / name
         text = path.read_text(encoding="utf-8")
         assert text.count(before) == 1, before
         path.write_text(text.replace(before, after), encoding="utf-8")
@@ -166,3 +168,5 @@ print(scoretrace.query("traces | order by timestamp desc | project message", sou
         "1",
         "[('two',), ('one',)]",
     ]
+    copy.change("tests/test_public_face.py", '"formats.diagnostics",', '"formats.diagnostics", "formats.tabbed",')
+    copy.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_public_face.py", "-k", "one_direction")

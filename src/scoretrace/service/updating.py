@@ -32,7 +32,7 @@ def update(
             - A web service of SDK v1 (``azureml.core.webservice``): by its own ``update``, in one request;
               ``service.wait_for_deployment(True)`` waits for Azure.
             - ``(ml_client, endpoint, deployment)`` of SDK v2 (``azure.ai.ml``): the deployment is fetched, changed
-              and sent, and this waits until that is done.
+              and sent with everything else as it was, and this waits until that is done.
             - A ``ManagedOnlineDeployment`` or ``KubernetesOnlineDeployment``, with *ml_client*: the same, with the
               deployment as it is here.
             - ``azure:`` and the resource id of an online deployment: the same, with ``DefaultAzureCredential``.
