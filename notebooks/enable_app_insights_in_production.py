@@ -158,7 +158,9 @@ score([[1, 2, 3]])  # three features instead of ten: this request fails
 scoretrace.query("requests-by-result").df()
 
 # %%
-printed = scoretrace.query("traces | where message == 'STDOUT' | limit 5 | project timestamp, printed = customDimensions.Contents").df()
+printed = scoretrace.query(
+    "traces | where message == 'STDOUT' | limit 5 | project timestamp, printed = customDimensions.Contents"
+).df()
 assert printed["printed"].str.contains("input").all()
 printed
 

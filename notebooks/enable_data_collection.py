@@ -168,7 +168,12 @@ for start in range(0, len(older), 4):
 # With `storage` (or `AML_MODEL_DC_STORAGE`) the same path is in the container `modeldata` of the storage account.
 
 # %%
-print("".join(line[:118] + "\n" for line in next(Path(".scoretrace").glob("modeldata/**/inputs/**/data.csv")).read_text().splitlines()[:4]))
+print(
+    "".join(
+        line[:118] + "\n"
+        for line in next(Path(".scoretrace").glob("modeldata/**/inputs/**/data.csv")).read_text().splitlines()[:4]
+    )
+)
 
 # %% [markdown]
 # ## 6. Read it back

@@ -152,7 +152,8 @@ def decode(line, app_name, i_key):
     copy.change("layouts.py", "FURTHER: dict[str, re.Pattern[str]] = {}", f"FURTHER = {{'tabbed': {pattern}}}")
     folder = copy.folder / "archive" / "tabbed" / "traces" / "2026"
     folder.mkdir(parents=True)
-    lines = ["2026-11-20T06:00:00Z\tone", "no row of it", "2026-11-20T07:00:00Z\ttwo"]
+    torn = ["no row of it", '{"t":1,"message":[{"raw":"a row of another format"}]}']
+    lines = ["2026-11-20T06:00:00Z\tone", *torn, "2026-11-20T07:00:00Z\ttwo"]
     (folder / "a.jsonl").write_text("".join(f"{line}\n" for line in lines))
     code = """
 import scoretrace
@@ -165,7 +166,7 @@ print(scoretrace.query("traces | order by timestamp desc | project message", sou
     assert copy.run("-c", code).splitlines() == [
         "['one', 'two']",
         "[('one',), ('two',)]",
-        "1",
+        "2",
         "[('two',), ('one',)]",
     ]
     copy.change("tests/test_public_face.py", '"formats.diagnostics",', '"formats.diagnostics", "formats.tabbed",')
