@@ -13,10 +13,10 @@ SERVICES := $(VENV)/services.stamp $(VENV)/opentelemetry-1.33.stamp $(VENV)/scor
 demo: $(VENV)/demo.stamp
 	@$(BIN)/python examples/diabetes/demo.py
 
-# The environments are made side by side, and the tests run on two cores: most of both is waiting.
+# The environments are made side by side, and the tests run four at a time, because a third of them is waiting.
 test: $(BIN)/python
 	@$(MAKE) --no-print-directory --jobs 5 $(VENV)/dev.stamp $(SERVICES)
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal
 
 # scoretrace[all] installed and used on each Python of this machine: some minutes, and 600 MB each.
 test-install: $(VENV)/dev.stamp

@@ -180,8 +180,10 @@ class Watch:
             self._look_at = time.monotonic() + LOOK_SECONDS
             try:
                 self._look()
-            except Exception as error:  # noqa: BLE001 - a home that cannot be looked at now, a folder in its place
+            except (msgspec.MsgspecError, IsADirectoryError) as error:
                 self._say(error)
+            except Exception:  # noqa: BLE001, S110 - a home that cannot be looked at now, of which others speak
+                pass
         return self._is_on
 
     def look_now(self) -> None:

@@ -127,6 +127,9 @@ class Azure:
         if path == "/discovery":
             names = ["api", "experimentation", "history", "hyperdrive", "modelmanagement", "studio"]
             return 200, dict.fromkeys(names, self.url), {}
+        if path == "/identity":  # what App Service and Azure ML give a managed identity its tokens by
+            given = {"access_token": token(), "expires_on": str(2**31), "resource": "", "token_type": "Bearer"}
+            return 200, given, {}
         if method in {"PATCH", "PUT"} and self.refuse and "/data/" not in path:
             return *self.refuse, {}
         if path.endswith("/services/validate"):

@@ -240,6 +240,19 @@ def without_state(properties):
     return {name: value for name, value in properties.items() if name != "provisioningState"}
 
 
+def test_v2_a_resource_id_is_signed_in_to_by_the_default_credential(azure, monkeypatch, capfd):
+    """DefaultAzureCredential, here with the token of a managed identity; what is said goes to stderr."""
+    monkeypatch.setenv("IDENTITY_ENDPOINT", f"{azure.server.url}/identity")
+    monkeypatch.setenv("IDENTITY_HEADER", "secret")
+    scoretrace.update(f"azure:{WORKSPACE}/onlineEndpoints/ep/deployments/blue", enable_app_insights=True)
+
+    assert azure.server.changes("PUT")[0]["properties"]["appInsightsEnabled"] is True
+    assert [path for _, path, *_ in azure.server.asked].count("/identity") >= 1
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert "ep/blue: Succeeded" in said.err
+
+
 def test_v2_what_is_so_already_is_not_sent(azure, said):
     """An update of a deployment takes minutes."""
     scoretrace.update((azure.client, "ep", "blue"), enable_app_insights=False, progress=said.append)
