@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 
 import duckdb
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import scoretrace
@@ -84,6 +84,7 @@ def test_a_record_shows_what_its_item_holds(tmp_path, connection, table):
         assert row[column.classic] == value
 
 
+@settings(max_examples=50, deadline=None)
 @given(item=any_item())
 def test_a_line_shows_what_its_item_holds(tmp_path_factory, item):
     """Any item, to the last 100 ns."""

@@ -426,16 +426,21 @@ def test_nothing_is_captured_when_disabled(monkeypatch, home):
     assert not (home / "telemetry").exists()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(message=st.text(max_size=50), value=st.text(max_size=50))
-def test_any_text_arrives_as_it_was(tmp_path_factory, message, value):
+TEXTS = st.lists(st.tuples(st.text(max_size=50), st.text(max_size=50)), min_size=1, max_size=30)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=15)
+@given(texts=TEXTS)
+def test_any_text_arrives_as_it_was(tmp_path_factory, texts):
     """Messages and values of any characters; a lone surrogate as its escape."""
     home = tmp_path_factory.mktemp("text") / "home"
     with scoretrace.configure(home=home, capture_print=False):
-        logging.getLogger("score").info("%s", message, extra={"value": value})
-    row = scoretrace.query("traces | project message, v = tostring(customDimensions.value)", source=home).rows
+        for number, (message, value) in enumerate(texts):
+            logging.getLogger("score").info("%s", message, extra={"value": value, "number": number})
+    asked = "traces | project n = toint(customDimensions.number), message, v = tostring(customDimensions.value)"
+    rows = scoretrace.query(f"{asked} | order by n asc | project message, v", source=home).rows
 
     def escaped(text):
         return text.encode("utf-8", "backslashreplace").decode()
 
-    assert row == [(escaped(message), escaped(value))]
+    assert rows == [(escaped(message), escaped(value)) for message, value in texts]
