@@ -436,3 +436,50 @@ def test_a_connection_string_is_no_source_and_is_not_shown(cli):
 
     assert ended.exit_code == 4
     assert "c2VjcmV0" not in ended.output + ended.stderr
+
+
+def test_run_records_what_comes_after_the_last_line(tmp_path, home):
+    """Threads and exit handlers of the script."""
+    (tmp_path / "score.py").write_text(
+        "import atexit, threading, time\n"
+        "def late():\n    time.sleep(0.3)\n    print('from a thread')\n"
+        "def run(data):\n    threading.Thread(target=late).start()\n"
+        "atexit.register(lambda: print('at exit'))\n"
+    )
+    (tmp_path / "one.ndjson").write_text("1\n")
+    words = ["run", str(tmp_path / "score.py"), str(tmp_path / "one.ndjson"), "--home", str(home)]
+    subprocess.run([sys.executable, "-m", "scoretrace", *words], check=True, capture_output=True)
+    printed = scoretrace.query("traces | project text = tostring(customDimensions.Contents)", source=home).rows
+
+    assert sorted(printed) == [("at exit",), ("from a thread",)]
+
+
+def test_run_says_whose_telemetry_is_off(tmp_path, home):
+    """That of the script, where it configures its own."""
+    scoretrace.Webservice("other", home=home, must_exist=False).update(enable_app_insights=False)
+    (tmp_path / "score.py").write_text(
+        f"import scoretrace\nscoretrace.configure(home={str(home)!r}, service='other')\ndef run(data): print(data)\n"
+    )
+    (tmp_path / "one.ndjson").write_text("1\n")
+    words = ["run", str(tmp_path / "score.py"), str(tmp_path / "one.ndjson"), "--home", str(home)]
+    ended = subprocess.run([sys.executable, "-m", "scoretrace", *words], capture_output=True, text=True)
+
+    assert ended.returncode == 0
+    assert "telemetry of other is off: scoretrace update other --app-insights on" in ended.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of files are POSIX")
+def test_run_ends_with_one_where_rows_were_lost(tmp_path, home):
+    """A disk that takes no more, here by a limit on the size of files, also where the script configures itself."""
+    (tmp_path / "score.py").write_text(
+        "import resource, scoretrace\n"
+        f"scoretrace.configure(home={str(home)!r}, service='own', buffer_bytes=10_000)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "def run(data): print(data)\n"
+    )
+    (tmp_path / "many.ndjson").write_text("1\n" * 200)
+    words = ["run", str(tmp_path / "score.py"), str(tmp_path / "many.ndjson"), "--home", str(home)]
+    ended = subprocess.run([sys.executable, "-m", "scoretrace", *words], capture_output=True, text=True)
+
+    assert ended.returncode == 1, ended.stderr
+    assert "rows lost" in ended.stderr

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -97,6 +99,44 @@ def test_a_request_that_began_before_the_switch_is_recorded(telemetry, items):
 
     assert [item.kind for item in items()] == ["trace", "request"]
     assert len({item.operation_id for item in items()}) == 1
+
+
+def test_a_request_that_began_after_the_switch_is_not_recorded(home, items):
+    """However long nobody looked, and from the start of a process."""
+    Webservice("svc", must_exist=False).update(enable_app_insights=False)
+    with scoretrace.configure(home=home, service="svc"):
+        scoretrace.request(lambda: None)()
+    other = "import scoretrace, sys; scoretrace.update('svc', enable_app_insights=sys.argv[1] == 'on')"
+    subprocess.run([sys.executable, "-c", other, "on"], check=True)
+    with scoretrace.configure(home=home, service="svc") as telemetry:
+        assert until(telemetry.is_on)
+        subprocess.run([sys.executable, "-c", other, "off"], check=True)
+        time.sleep(0.6)
+        scoretrace.request(lambda: None)()
+
+    assert items() == []
+
+
+def test_services_come_and_go_while_others_are_switched(home):
+    """Neither is disturbed by the other."""
+    Webservice("svc", must_exist=False).update(enable_app_insights=True)
+    ended = threading.Event()
+
+    def switch():
+        times = 0
+        while not ended.is_set():
+            scoretrace.update("svc", enable_app_insights=True)
+            times += 1
+        return times
+
+    with ThreadPoolExecutor(1) as pool:
+        switched = pool.submit(switch)
+        for number in range(30):
+            with scoretrace.configure(home=home, service=f"svc{number % 3}", capture_print=False):
+                LOG.info("%d", number)
+        ended.set()
+
+    assert switched.result() > 0
 
 
 def test_a_service_that_has_recorded_nothing_yet_is_known(home):
@@ -249,6 +289,26 @@ def test_a_deploy_configuration_is_plain_data(telemetry, kind):
     assert kind("svc").switches() == configuration
 
 
+def test_a_name_that_begins_with_a_dot_is_hidden_from_nobody(home):
+    """Folders and files of such names would be."""
+    Webservice(".hidden", must_exist=False).update(enable_app_insights=False)
+
+    assert Webservice(".hidden").switches()["enable_app_insights"] is False
+    assert len(Webservice.list()) == 1
+
+
+def test_a_deploy_configuration_holds_what_is_set():
+    """By key and by attribute, in copies too."""
+    made = AksWebservice.deploy_configuration(cpu_cores=1)
+    made.cpu_cores = 2
+    made.environment = "not a keyword"
+
+    assert (made["cpu_cores"], made.cpu_cores, made.environment) == (2, 2, "not a keyword")
+    assert "environment" not in made
+    assert made.copy() == made
+    assert type(made.copy()) is type(made)
+
+
 def test_a_deploy_configuration_says_what_is_wrong_when_it_is_made():
     """And SDK v1 is named where it is needed and missing."""
     with pytest.raises(SettingsError, match="enable_app_insights is 'on'"):
@@ -257,7 +317,7 @@ def test_a_deploy_configuration_says_what_is_wrong_when_it_is_made():
         Webservice.deploy_configuration().for_sdk()
     with pytest.raises(scoretrace.MissingExtraError, match="pip install azureml-core"):
         AksWebservice.deploy_configuration(cpu_cores=1).for_sdk()
-    assert not hasattr(AksWebservice.deploy_configuration(), "cpu_cores")
+    assert not hasattr(AksWebservice.deploy_configuration(), "memory_gb")
 
 
 def test_a_deployment_in_azure_needs_its_sdk():

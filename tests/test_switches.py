@@ -131,9 +131,11 @@ def test_doctor_names_the_files_that_nobody_obeys(telemetry, home):
     folder = home / "state" / "switches"
     folder.mkdir(parents=True)
     (folder / "svc.json").write_text('{"enable_app')
+    (folder / "bytes.json").write_bytes(b'{"x\xff": 1}')
     (folder / "Diabetes.json").write_text('{"enable_app_insights": false}')
     found = [finding.text for finding in scoretrace.doctor(home=home, service="svc") if finding.ok is False]
 
     assert any("svc.json is not understood" in text for text in found)
+    assert any("bytes.json is not understood" in text for text in found)
     assert any("Diabetes.json is not read: its name has to be diabetes.json" in text for text in found)
     assert not any("switched off for" in text for text in found)

@@ -183,6 +183,8 @@ def _newest(
     unreadable: Unreadable | None,
     keep: Callable[[Item], bool] | None = None,
 ) -> list[Item]:
+    if count <= 0:
+        return []
     by_hour: dict[str, list[tuple[Blob, int]]] = {}
     for blob, end in ends:
         by_hour.setdefault(blob.hour, []).append((blob, end))
@@ -196,7 +198,7 @@ def _newest(
                 items += [item for line in lines_of for item in _items(line, blob, unreadable) if keep(item)]
         if len(items) >= count:
             break
-    return sorted(items, key=_when)[-count:] if count > 0 else []
+    return sorted(items, key=_when)[-count:]
 
 
 def item(item_id: str, source: str | os.PathLike[str] | None = None) -> Item | None:

@@ -45,8 +45,8 @@ def path_part(text: str) -> str:
 
 
 def service_part(service: str) -> str:
-    """The name of a service in folders and files: letter case tells no two services apart."""
-    return path_part(service).lower()
+    """The name of a service in folders and files: letter case tells no two services apart, and none is hidden."""
+    return re.sub(r"^\.+", "_", path_part(service).lower())
 
 
 def boolean(value: Any) -> bool:

@@ -25,6 +25,8 @@ from scoretrace.setting_values import service_part
 LOOK_SECONDS = 0.5  # between looks at the file; a change is obeyed within two seconds
 _LOCK_SECONDS = 2.0  # that a change waits for another one, which takes milliseconds
 
+_DAMAGED = (msgspec.MsgspecError, ValueError)  # ValueError: text that is no UTF-8
+
 _log = logging.getLogger("scoretrace")
 
 
@@ -77,8 +79,9 @@ def put(home: Path, service: str, **changes: bool) -> Switches:
         found = Switches(**{**said, **changes})
         FolderBlobs(home).put(_name(service), msgspec.json.encode(found))
     path = path_of(home, service).absolute()
-    for watch in list(_watches):
-        if watch.path.absolute() == path:
+    for reference in tuple(_watches):
+        watch = reference()
+        if watch is not None and watch.path.absolute() == path:
             watch.look_now()
     return found
 
@@ -126,7 +129,7 @@ def faults(home: Path) -> list[tuple[Path, str]]:
 def _fault(path: Path) -> str:
     try:
         msgspec.json.decode(path.read_bytes(), type=Switches)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, *_DAMAGED) as error:
         return f"is not understood, everything stays as it was: {error}"
     name = service_part(path.stem)
     return "" if path.stem == name else f"is not read: its name has to be {name}.json"
@@ -137,13 +140,13 @@ def switched_off(home: Path) -> list[tuple[str, str]]:
     found = []
     wrong = {path for path, _ in faults(home)}
     for path in sorted({*(home / "state" / "switches").glob("[!.]*.json")} - wrong):
-        with suppress(OSError, msgspec.MsgspecError):
+        with suppress(OSError, *_DAMAGED):
             said = msgspec.json.decode(path.read_bytes(), type=Switches)
             found += [(path.stem, what) for name, what in SAID.items() if getattr(said, name) is False]
     return found
 
 
-_watches: weakref.WeakSet[Watch] = weakref.WeakSet()  # of this process
+_watches: list[weakref.ref[Watch]] = []  # of this process; a list, because that is copied at once
 
 
 class Watch:
@@ -164,15 +167,14 @@ class Watch:
         hurry: Callable[[], None] = lambda: None,
     ) -> None:
         self._hurry = hurry
-        _watches.add(self)
         self.path = path_of(home, service)
-        self.off_since = 0  # in ticks, when it is off
+        self.off_since = 0  # when it is off: since when, in ticks
         self._said = ""
-        remember(home, service)
         self._switch = switch
         self._configured = self._is_on = configured
         self._stamp: tuple[int, int, int] | None = None
         self._look_at = float("-inf")
+        _watches.append(weakref.ref(self, _watches.remove))  # when it can be asked
 
     def is_on(self) -> bool:
         """What the file says. Never raises; a file that cannot be read leaves everything as it was."""
@@ -180,7 +182,7 @@ class Watch:
             self._look_at = time.monotonic() + LOOK_SECONDS
             try:
                 self._look()
-            except (msgspec.MsgspecError, IsADirectoryError) as error:
+            except (*_DAMAGED, IsADirectoryError, PermissionError) as error:
                 self._say(error)
             except Exception:  # noqa: BLE001, S110 - a home that cannot be looked at now, of which others speak
                 pass
@@ -189,14 +191,15 @@ class Watch:
     def look_now(self) -> None:
         """Ask the file with the next question, however soon that comes."""
         self._look_at = float("-inf")
-        self._hurry()
+        with suppress(Exception):  # whoever remembers an answer forgets it by itself in a second
+            self._hurry()
 
     def _look(self) -> None:
         try:
             status = self.path.stat()
         except FileNotFoundError:
-            self._stamp = None
-            self._turn(Switches())
+            self._stamp, self._said = None, ""
+            self._turn(Switches(), ticks.now())
             return
         stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
         if stamp == self._stamp:
@@ -204,17 +207,17 @@ class Watch:
         data = self.path.read_bytes()
         self._stamp = stamp
         self._said = ""
-        self._turn(msgspec.json.decode(data, type=Switches))
+        self._turn(msgspec.json.decode(data, type=Switches), status.st_mtime_ns // 100)
 
     def _say(self, error: Exception) -> None:
         if self._said != str(error):
             self._said = str(error)
             _log.warning("%s is not understood, everything stays as it is: %s", self.path, error)
 
-    def _turn(self, found: Switches) -> None:
+    def _turn(self, found: Switches, since: int) -> None:
         said = getattr(found, self._switch)
         is_on = self._configured if said is None else said
         if is_on != self._is_on:
             self._is_on = is_on
-            self.off_since = ticks.now()
+            self.off_since = since
             _log.warning("%s is switched %s: %s", SAID[self._switch], "on" if is_on else "off", self.path)

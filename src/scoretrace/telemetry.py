@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scoretrace import forks, notes, ticks
+from scoretrace import forks, notes, switches, ticks
 from scoretrace.capture import prints, records, uncaught
 from scoretrace.capture.handler import RecordHandler
 from scoretrace.capture.operation import current as current_operation
@@ -75,11 +75,10 @@ class Telemetry:
             written=self._written,
         )
         self._choose = Chooser(settings.processors, dict(settings.sampling_percentage), self._count)
-        self._switch = (
-            Watch(settings.home, settings.service, "enable_app_insights", hurry=self._forget_lane)
-            if journal is None and not settings.disabled
-            else None
-        )
+        self._switch: Watch | None = None
+        if journal is None and not settings.disabled:
+            self._switch = Watch(settings.home, settings.service, "enable_app_insights", hurry=self._forget_lane)
+            switches.remember(settings.home, settings.service)
         self.is_plain = self._choose.leaves("trace")
         self._requests_are_plain = self._choose.leaves("request")
         self._ids = Ids()

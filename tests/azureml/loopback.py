@@ -172,7 +172,7 @@ class Azure:
         headers = {}
         if method == "PUT":
             kept = copy.deepcopy(content["properties"])
-            for one in kept.get("dataCollector", {}).get("collections", {}).values():
+            for one in ((kept.get("dataCollector") or {}).get("collections") or {}).values():
                 one["dataCollectionMode"] = one["dataCollectionMode"].capitalize()  # as Azure gives it back
             # What a body does not say is not there any more, but for what the service fills in.
             self.deployments[name] = {

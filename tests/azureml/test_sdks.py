@@ -168,6 +168,10 @@ def test_v1_a_deploy_configuration_says_what_it_holds_now():
     payload = made._build_create_payload("diabetes", {})
     assert (payload["appInsightsEnabled"], payload["containerResourceRequirements"]["cpu"]) == (True, 4)
     assert getattr(made, "no_such_attribute", None) is None
+    made["cpu_cores"] = -1
+    assert not hasattr(made, "no_such_attribute")
+    with pytest.raises(SettingsError, match="cpu_cores must be greater than zero"):
+        AksWebservice.deploy_configuration(cpu_cores=-1)
 
 
 def test_v1_a_server_that_is_not_there_is_said(azure):
@@ -238,6 +242,17 @@ def test_v2_what_was_configured_stays_as_it_was(azure, said):
 def without_state(properties):
     """What Azure says of itself is no setting."""
     return {name: value for name, value in properties.items() if name != "provisioningState"}
+
+
+@pytest.mark.parametrize("collector", [{"rollingRate": "Hour"}, {"collections": None}, {"collections": {}}])
+def test_v2_a_collector_without_collections_gets_the_usual_ones(azure, said, collector):
+    """Whatever else it says stays."""
+    azure.server.deployments["blue"]["dataCollector"] = dict(collector)
+    scoretrace.update((azure.client, "ep", "blue"), collect_model_data=True, progress=said.append)
+
+    sent = azure.server.changes("PUT")[0]["properties"]["dataCollector"]
+    assert sorted(sent["collections"]) == ["model_inputs", "model_outputs"]
+    assert sent.get("rollingRate") == collector.get("rollingRate")
 
 
 def test_v2_a_resource_id_is_signed_in_to_by_the_default_credential(azure, monkeypatch, capfd):

@@ -136,15 +136,16 @@ class RecordHandler(logging.Handler):
 
     def arm(self) -> None:
         """Put the fast lane in the place of `handle`, where nothing needs the slow one."""
-        self.__dict__.pop("handle", None)
         tap = self.outlet.tapped_by
-        if tap is not None and tap is not self:  # it gets every record already
-            self.__dict__["handle"] = _pass_over
-            return
         kind = type(self)
         custom = any(getattr(kind, name) is not getattr(RecordHandler, name) for name in _REPLACEABLE)
-        if self.outlet.is_plain and not (custom or self.filters or self.formatter):
+        # Replaced at once: in between, a record of another thread would be handled as by neither.
+        if tap is not None and tap is not self:  # it gets every record already
+            self.__dict__["handle"] = _pass_over
+        elif self.outlet.is_plain and not (custom or self.filters or self.formatter):
             self.__dict__["handle"] = self._fast_lane()
+        else:
+            self.__dict__.pop("handle", None)
 
     def _fast_lane(self) -> Callable[[logging.LogRecord], Any]:
         """

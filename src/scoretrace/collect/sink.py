@@ -26,7 +26,7 @@ from scoretrace.collect import tally
 from scoretrace.errors import CollectionError, MissingExtraError
 from scoretrace.settings import Settings, resolve
 from scoretrace.shared_file import LOCK_SECONDS, SharedFile, TooManyFiles, open_one
-from scoretrace.switches import Watch
+from scoretrace.switches import Watch, remember
 
 if TYPE_CHECKING:
     from scoretrace.exporters.worker import Worker
@@ -123,6 +123,8 @@ class Sink:
             watch = self._watches[service] = Watch(
                 self.settings.home, service, "collect_model_data", configured=self.settings.collect_model_data
             )
+            if self.settings.collect_model_data:
+                remember(self.settings.home, service)
         return watch.is_on()
 
     def append(self, series: Series, data: bytes, rows: int) -> None:

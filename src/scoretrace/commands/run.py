@@ -15,6 +15,7 @@ from scoretrace.commands.options import count, home_option, service_option
 
 if TYPE_CHECKING:
     from scoretrace.scoring import Outcome
+    from scoretrace.telemetry import Telemetry
 
 
 @click.command()
@@ -48,12 +49,13 @@ def run(
     runs once, its run() for each line, as a request with everything in it. A
     run() that raises is a failed request, and with --strict the exit code is 1
     then. A line that is not JSON is named and left out, and the exit code is 1,
-    as it is where rows were lost because the disk is full.
+    as it is where rows were lost, because the disk is full for example.
 
     \b
       scoretrace run score.py requests.ndjson
       scoretrace run score.py requests.ndjson --service diabetes -o responses.ndjson
     """
+    from scoretrace import process
     from scoretrace.collect import tally
 
     # Line by line, so that what was scored is there whatever ends the process.
@@ -76,18 +78,25 @@ def run(
         refused = tally.refusals().total()
         if refused:
             said += f", {count(refused, 'call')} of collect refused"
-        if telemetry.settings.disabled:
-            said += "; nothing was recorded: OTEL_SDK_DISABLED says so"
-        elif not telemetry.is_on():
-            name = telemetry.settings.service
-            said += f"; telemetry of {name} is off: scoretrace update {name} --app-insights on"
+        for one in process.known():  # a script may have configured another one
+            if one.settings.disabled:
+                said += "; nothing was recorded: OTEL_SDK_DISABLED says so"
+            elif not one.is_on():
+                name = one.settings.service
+                said += f"; telemetry of {name} is off: scoretrace update {name} --app-insights on"
         click.echo(said, err=True)
-    telemetry.shutdown()
-    lost = sum(telemetry.stats()["lost"].values())
+    lost = sum(_lost(one) for one in {telemetry, *process.known()})
     if lost:
-        click.echo(f"{count(lost, 'row')} lost: {telemetry.settings.home} does not take them", err=True)
+        click.echo(f"{count(lost, 'row')} lost: scoretrace doctor says more", err=True)
     if bad or lost or (strict and failed):
         ctx.exit(1)
+
+
+def _lost(telemetry: Telemetry) -> int:
+    """How many rows are nowhere now, or nowhere but in the memory of a process that ends."""
+    telemetry.flush(timeout=0)
+    stats = telemetry.stats()
+    return int(sum(stats["lost"].values()) + stats["buffered"])
 
 
 def _scored(outcome: Outcome, requests: str, sink: IO[str] | None, advance: Callable[[], None]) -> None:

@@ -28,7 +28,7 @@ class DeployConfiguration(dict[str, Any]):
 
     _compute: str
 
-    def __init__(self, compute: str, **keywords: Any) -> None:
+    def __init__(self, compute: str, /, **keywords: Any) -> None:
         """*compute* is the name of SDK v1's class, or empty for a service of this machine."""
         super().__init__(keywords)
         object.__setattr__(self, "_compute", compute)
@@ -37,14 +37,23 @@ class DeployConfiguration(dict[str, Any]):
         """What it says of telemetry and model data: ``service.update(**configuration.switches())``."""
         return {name: self[name] for name in ("enable_app_insights", "collect_model_data")}
 
+    def copy(self) -> DeployConfiguration:
+        """Another one with the same keywords."""
+        return DeployConfiguration(self._compute, **self)
+
     def __setattr__(self, name: str, value: Any) -> None:
-        """An attribute is a keyword: SDK v1 changes some."""
-        self[name] = value
+        """The attribute of a keyword is that: SDK v1 changes some."""
+        if name in self:
+            self[name] = value
+        else:
+            super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
         """What SDK v1 asks of a configuration, answered by its own, made of the keywords as they are now."""
         if name.startswith("__"):
             raise AttributeError(name)
+        if name in self and _SDK not in sys.modules:
+            return self[name]
         try:
             return getattr(self.for_sdk(), name)
         except (MissingExtraError, SettingsError) as error:
@@ -56,7 +65,7 @@ class DeployConfiguration(dict[str, Any]):
 
         Raises:
             MissingExtraError: azureml-core is not installed.
-            SettingsError: it does not take one of the keywords, or the service is one of this machine.
+            SettingsError: it does not take one of the keywords or its value, or the service is one of this machine.
         """
         if not self._compute:
             raise SettingsError("Webservice names no compute: use AksWebservice or AciWebservice.deploy_configuration")
@@ -66,11 +75,12 @@ class DeployConfiguration(dict[str, Any]):
             raise MissingExtraError("deploying with SDK v1", package="azureml-core") from error
         try:
             return getattr(sdk, self._compute).deploy_configuration(**self)
-        except TypeError as error:
-            raise SettingsError(f"{self._compute}.deploy_configuration: {error}") from error
+        except Exception as error:  # a name that is no keyword, and what the SDK says of a value
+            said = getattr(error, "message", None) or error
+            raise SettingsError(f"{self._compute}.deploy_configuration: {said}") from error
 
 
-def deploy_configuration(compute: str, **keywords: Any) -> DeployConfiguration:
+def deploy_configuration(compute: str, /, **keywords: Any) -> DeployConfiguration:
     """
     A configuration with *keywords*, looked at by SDK v1 at once where that is in use already.
 

@@ -143,13 +143,18 @@ def _fetched(deployment: Deployment, wanted: Mapping[str, bool]) -> Any:
     collect = wanted.get("collect_model_data")
     if collect is not None:
         mode = "Enabled" if collect else "Disabled"
-        if properties.data_collector is not None:
-            for one in properties.data_collector.collections.values():
+        collector = properties.data_collector
+        if collector is not None and collector.collections:
+            for one in collector.collections.values():
                 if str(one.data_collection_mode).rpartition(".")[2].lower() != mode.lower():
                     one.data_collection_mode, changed = mode, True
         elif collect:
             made = {name: {"dataCollectionMode": mode, "dataId": _register(deployment, name)} for name in COLLECTIONS}
-            properties.data_collector, changed = {"collections": made}, True
+            if collector is None:
+                properties.data_collector = {"collections": made}
+            else:
+                collector.collections = made
+            changed = True
     return rest.begin_create_or_update(**where, body=found, polling_interval=_POLL_SECONDS) if changed else None
 
 
