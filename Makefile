@@ -2,8 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# Modules are compiled when they are first imported: most of what is installed never is.
-INSTALL := -m pip --disable-pip-version-check --quiet install --no-compile
+INSTALL := -m pip --disable-pip-version-check --quiet install
 PIP    := $(BIN)/python $(INSTALL) --constraint constraints.txt
 
 SERVICES := $(VENV)/services.stamp $(VENV)/opentelemetry-1.33.stamp $(VENV)/scoring-server.stamp $(VENV)/azureml.stamp
@@ -13,10 +12,10 @@ SERVICES := $(VENV)/services.stamp $(VENV)/opentelemetry-1.33.stamp $(VENV)/scor
 demo: $(VENV)/demo.stamp
 	@$(BIN)/python examples/diabetes/demo.py
 
-# The environments are made side by side, and the tests run four at a time, because a third of them is waiting.
+# The environments are made side by side, and the tests run three at a time on two cores: much of both is waiting.
 test: $(BIN)/python
 	@$(MAKE) --no-print-directory --jobs 5 $(VENV)/dev.stamp $(SERVICES)
-	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal
 
 # scoretrace[all] installed and used on each Python of this machine: some minutes, and 600 MB each.
 test-install: $(VENV)/dev.stamp
@@ -80,10 +79,10 @@ $(VENV)/scoring-server.stamp: pyproject.toml tests/environments/scoring-server.t
 	$(VENV)/scoring-server/bin/python $(INSTALL) --editable '.[azure,cli]'
 	@touch $@
 
-# The SDKs of Azure ML, which want older versions of what others here have.
+# The SDKs of Azure ML, which want older versions of what others here have; most of their modules are never imported.
 $(VENV)/azureml.stamp: pyproject.toml tests/environments/azureml.txt | $(BIN)/python
 	$(PYTHON) -m venv $(VENV)/azureml
-	$(VENV)/azureml/bin/python $(INSTALL) \
+	$(VENV)/azureml/bin/python $(INSTALL) --no-compile \
 		--requirement tests/environments/azureml.txt --editable .
 	@touch $@
 
