@@ -110,7 +110,7 @@ def remember(home: Path, service: str) -> None:
 
 def services(home: Path) -> dict[str, str]:
     """The services that *home* knows: by their name in folders, how they are written as far as that is known."""
-    names = {service_part(path.stem): path.stem for path in (home / "state" / "switches").glob("[!.]*.json")}
+    names = {service_part(path.stem): path.stem for path in _files(home)}
     for path in (home / "telemetry").glob("*_*"):
         name = path.name.rpartition("_")[0]
         names[name] = name
@@ -120,30 +120,34 @@ def services(home: Path) -> dict[str, str]:
     return names
 
 
+def _files(home: Path) -> list[Path]:
+    return sorted((home / "state" / "switches").glob("[!.]*.json"))
+
+
 def faults(home: Path) -> list[tuple[Path, str]]:
     """The files with switches that nobody obeys, and why."""
-    found = ((path, _fault(path)) for path in sorted((home / "state" / "switches").glob("[!.]*.json")))
-    return [(path, why) for path, why in found if why]
-
-
-def _fault(path: Path) -> str:
-    try:
-        msgspec.json.decode(path.read_bytes(), type=Switches)
-    except (OSError, *_DAMAGED) as error:
-        return f"is not understood, everything stays as it was: {error}"
-    name = service_part(path.stem)
-    return "" if path.stem == name else f"is not read: its name has to be {name}.json"
+    return [(path, why) for path in _files(home) if (why := _examined(path)[1])]
 
 
 def switched_off(home: Path) -> list[tuple[str, str]]:
     """The services of *home* for which something is switched off, and what."""
-    found = []
-    wrong = {path for path, _ in faults(home)}
-    for path in sorted({*(home / "state" / "switches").glob("[!.]*.json")} - wrong):
-        with suppress(OSError, *_DAMAGED):
-            said = msgspec.json.decode(path.read_bytes(), type=Switches)
-            found += [(path.stem, what) for name, what in SAID.items() if getattr(said, name) is False]
-    return found
+    examined = ((path.stem, *_examined(path)) for path in _files(home))
+    return [
+        (name, what)
+        for name, said, why in examined
+        for switch, what in SAID.items()
+        if not why and getattr(said, switch) is False
+    ]
+
+
+def _examined(path: Path) -> tuple[Switches, str]:
+    """What a file says, and why nobody obeys it, where that is so."""
+    try:
+        said = msgspec.json.decode(path.read_bytes(), type=Switches)
+    except (OSError, *_DAMAGED) as error:
+        return Switches(), f"is not understood, everything stays as it was: {error}"
+    name = service_part(path.stem)
+    return said, "" if path.stem == name else f"is not read: its name has to be {name}.json"
 
 
 _watches: list[weakref.ref[Watch]] = []  # of this process; a list, because that is copied at once
